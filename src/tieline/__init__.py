@@ -1,0 +1,1 @@
+"""Tieline: see into your customers' systems, keep the evidence."""

@@ -1,0 +1,180 @@
+"""The engine of one process: worker, admission and upkeep, begun anew whenever the connection to the database is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from pgqueuer import QueueManager
+from pgqueuer.models import Job
+
+from tieline.clock import Clock
+from tieline.engine.limits import EngineLimits
+from tieline.engine.queue import SETTINGS, count_queued, enqueue, open_queue, role_of
+from tieline.engine.worker import Handler, Worker
+from tieline.store.db import Db
+from tieline.store.schedules import DUE_CHANNEL, admit, beat, release_stale
+
+_FIRST_PAUSE = 0.2  # seconds between sessions; doubled up to the longest
+_LONGEST_PAUSE = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs what is due of the kinds it has handlers for; any number of engines share one database."""
+
+    def __init__(
+        self, db: Db, handlers: Mapping[str, Handler], *, clock: Clock, limits: EngineLimits | None = None
+    ) -> None:
+        self._db = db
+        self._kinds = tuple(handlers)
+        self._clock = clock
+        self._limits = limits or EngineLimits()
+        self._wake = asyncio.Event()
+        self._worker = Worker(db, handlers, clock=clock, on_free=self._wake.set)
+
+    async def run(self, *, until: asyncio.Event | None = None) -> None:
+        """Work until `until` is set; then claim nothing more, let running jobs end or hand them back, and return."""
+        until = until or asyncio.Event()
+        pause = _FIRST_PAUSE
+        while not until.is_set():
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._session(until)
+            except Exception as error:  # noqa: BLE001  whatever ended it, the rows are safe and the next session goes on
+                logger.warning("The engine begins anew", extra={"error": _names(error)})
+                lasted = asyncio.get_running_loop().time() - began
+                pause = _FIRST_PAUSE if lasted > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
+                await _wait(until, pause * random.uniform(0.5, 1))  # noqa: S311  spreads load, keeps no secret
+
+    async def _session(self, until: asyncio.Event) -> None:
+        """Work on one connection, until told to stop or until the connection is lost."""
+        connection = await self._db.driver()
+        try:
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(DUE_CHANNEL, lambda *_: self._wake.set())
+            await self._worker.settle()
+            async with asyncio.TaskGroup() as group:
+                manager = self._manager(connection)
+                chores = [
+                    group.create_task(_watch(lost)),
+                    group.create_task(self._stop(until, manager)),
+                    group.create_task(_repeat(self._admit, self._until_due)),
+                    group.create_task(_repeat(self._beat, _sleep(self._limits.heartbeat / 3))),
+                    group.create_task(_repeat(self._reconcile, _sleep(self._limits.reconcile))),
+                ]
+                try:
+                    await self._serve(manager)
+                finally:
+                    self._worker.cancel()  # after a failure nothing may go on unwatched
+                for chore in chores:
+                    chore.cancel()
+        finally:
+            await _close(connection)
+
+    def _manager(self, connection: Any) -> QueueManager:
+        manager = QueueManager(open_queue(connection), channel=SETTINGS.channel)
+        for role in sorted({role_of(kind) for kind in self._kinds}):
+
+            @manager.entrypoint(role, accepts_context=False)
+            async def run(job: Job) -> None:
+                await self._worker.run(job)
+
+        return manager
+
+    async def _serve(self, manager: QueueManager) -> None:
+        """Let PgQueuer fetch jobs, one at a time so that each end is written at once.
+
+        It looks for the jobs of dead processes only when it looks for any, hence the short time between looks.
+        """
+        await manager.run(
+            dequeue_timeout=self._limits.heartbeat / 2,
+            batch_size=1,
+            max_concurrent_tasks=self._limits.slots,
+            heartbeat_timeout=self._limits.heartbeat,
+            shutdown_on_listener_failure=True,
+        )
+
+    async def _stop(self, until: asyncio.Event, manager: QueueManager) -> None:
+        await until.wait()
+        manager.shutdown.set()
+        await self._worker.stop(self._limits.grace)
+
+    async def _admit(self) -> None:
+        """Fill the free slots: give holds to rows that are due, and jobs to the holds, in one transaction."""
+        free = self._limits.slots - len(self._worker.holds)
+        if free < 1 or self._worker.stopping:
+            return
+        async with self._db.system() as work:
+            free -= await count_queued(work, self._kinds)
+            holds = await admit(
+                work,
+                now=self._clock.now(),
+                kinds=self._kinds,
+                free_slots=free,
+                org_cap=self._limits.org_cap,
+                provider_cap=self._limits.provider_cap,
+            )
+            await enqueue(work, holds)
+
+    async def _until_due(self) -> None:
+        """Wait for a trigger, a free slot or the next tick."""
+        await _wait(self._wake, self._limits.tick.total_seconds())
+        self._wake.clear()
+
+    async def _beat(self) -> None:
+        if holds := self._worker.holds:
+            async with self._db.system() as work:
+                await beat(work, holds, now=self._clock.now())
+
+    async def _reconcile(self) -> None:
+        async with self._db.system() as work:
+            released = await release_stale(work, now=self._clock.now(), older_than=self._limits.stale_after)
+        if released:
+            logger.warning("Released runs that nobody speaks for", extra={"count": released})
+
+
+async def _repeat(chore: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:
+    """Do a chore for ever; one failure is told and does not end it."""
+    while True:
+        try:
+            await chore()
+        except Exception as error:  # noqa: BLE001  a lost connection ends the session elsewhere
+            logger.warning("An upkeep of the engine failed", extra={"error": type(error).__name__})
+        await pause()
+
+
+def _sleep(period: timedelta) -> Callable[[], Awaitable[None]]:
+    return lambda: asyncio.sleep(period.total_seconds())
+
+
+async def _watch(lost: asyncio.Event) -> None:
+    await lost.wait()
+    raise ConnectionError("the database closed the connection")
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+async def _close(connection: Any) -> None:
+    """Close politely, or at once if the server does not answer."""
+    try:
+        await connection.close(timeout=2)
+    except Exception:  # noqa: BLE001  it is gone already
+        connection.terminate()
+
+
+def _names(error: BaseException) -> str:
+    """The types of what went wrong, messages left out: those of the driver quote addresses."""
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(sorted({_names(one) for one in error.exceptions}))
+    return type(error).__name__

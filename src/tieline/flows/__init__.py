@@ -1,0 +1,1 @@
+"""The journeys: each is one function read top to bottom."""

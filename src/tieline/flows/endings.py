@@ -1,0 +1,206 @@
+"""How runs end: well, waiting, in part, in failure, by a person, or held by the brake. One place decides, by the error's type."""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tieline import faults
+from tieline.errors import (
+    Conflict,
+    Forbidden,
+    NotOffered,
+    ProviderError,
+    RateLimited,
+    TielineError,
+    Unauthorised,
+    Unavailable,
+)
+from tieline.flows.states import RUNNABLE, move_connection
+from tieline.stages.announce import announce_connection, announce_run
+from tieline.store import runs, schedules
+from tieline.store.connections import Connection, get_connection, lock_connection
+from tieline.store.db import Work
+from tieline.store.runs import Run
+from tieline.store.schedules import Schedule
+
+if TYPE_CHECKING:
+    from tieline.flows.sync import Sync
+
+MOST_ATTEMPTS = 5
+"""How often an unavailable provider is tried before the run fails and the connection shows an error."""
+
+_log = logging.getLogger(__name__)
+
+
+class Cancelled(TielineError):
+    """A person asked for the run to end."""
+
+    slug = "cancelled"
+    advice = "Start it again when you want it."
+
+
+class Stopped(TielineError):
+    """The connection was paused or disconnected while the run was under way."""
+
+    slug = "stopped"
+    advice = "Resume the connection; the run goes on where it stood."
+
+
+class Braked(TielineError):
+    """More entities would vanish than is believable; nothing was removed."""
+
+    slug = "brake"
+    advice = "Look at the provider. If they are really gone, release the run: `tieline runs release RUN`."
+
+    def __init__(self, unseen: int, present: int) -> None:
+        super().__init__(f"{unseen} of {present} entities would be removed, so the run stopped before removing any")
+
+
+async def take_turn(work: Work, connection: Connection) -> None:
+    """Let only one transaction at a time write what concerns a connection: its operations' pages touch the same rows."""
+    await lock_connection(work, connection.id)
+
+
+async def keep_or_stop(work: Work, sync: Sync) -> None:
+    """Last thing in each transaction of a run: prove that the run is still ours and still wanted."""
+    if await schedules.keep(work, sync.hold, now=sync.now):
+        raise Cancelled("Cancelled by a person")
+    if (await get_connection(work, sync.connection.id)).status not in RUNNABLE:
+        raise Stopped("The connection was stopped")
+
+
+def refuse_unless_runnable(connection: Connection) -> None:
+    """Raises `Conflict` if runs of this connection cannot start."""
+    if connection.status not in RUNNABLE:
+        raise Conflict(f"The connection is {connection.status}, so nothing can run", advice=_HOW_TO_RUN.get(connection.status))
+
+
+async def succeed(sync: Sync) -> None:
+    """The run saw everything."""
+    async with sync.parts.db.work(sync.hold.org_id) as work:
+        await _finish(work, sync, "succeeded")
+        current = await get_connection(work, sync.connection.id, lock=True)
+        if current.status == "error":
+            await move_connection(work, current, "degraded" if current.missing_scopes else "active", now=sync.now)
+    faults.passing("run.finished")
+
+
+async def end(sync: Sync, error: Exception) -> None:
+    """End a run that did not succeed."""
+    error = _first_of(error)
+    async with sync.parts.db.work(sync.hold.org_id) as work:
+        match error:
+            case RateLimited():
+                await _wait(work, sync, error.until, error)
+            case Unavailable() if sync.schedule.attempt + 1 < MOST_ATTEMPTS:
+                until = sync.now + _backoff(sync.schedule.attempt)
+                await _wait(work, sync, until, error, attempt=sync.schedule.attempt + 1)
+            case Stopped():
+                await _wait(work, sync, None, error)
+            case Cancelled():
+                await _finish(work, sync, "cancelled", error)
+            case Braked():
+                await _finish(work, sync, "held", error)
+            case ProviderError():
+                await _fail(work, sync, error)
+            case _:
+                raise error
+
+
+async def cancel(work: Work, schedule: Schedule, run: Run, *, now: datetime) -> None:
+    """End a run that was cancelled before it began again."""
+    await runs.update_run(work, run.id, status="cancelled", finished_at=now, error_slug="cancelled", resume_at=None)
+    await runs.forget_pages(work, run.id)
+    later = now + schedule.every if schedule.every else None
+    await schedules.release(
+        work, schedule.hold, now=now, next_run_at=later, run_id=None, attempt=0, error="cancelled", done=True
+    )
+    await announce_run(work, run, "cancelled", now=now)
+
+
+async def _fail(work: Work, sync: Sync, error: ProviderError) -> None:
+    run = await runs.get_run(work, sync.run.id)
+    await _finish(work, sync, "partial" if run.pages else "failed", error)
+    current = await get_connection(work, sync.connection.id, lock=True)
+    about: dict[str, Any] = {"now": sync.now, "slug": error.slug, "message": error.message}
+    match error:
+        case Unauthorised():
+            await move_connection(work, current, "needs_reconnect", **about)
+            await schedules.set_enabled(work, current.id, False, reason=error.slug, now=sync.now)
+            await announce_connection(work, current, "needs_reconnect", now=sync.now)
+        case NotOffered():
+            pass
+        case Forbidden():
+            await move_connection(work, current, "degraded", **about)
+            off = {"operation": sync.operation.id, "reason": error.scope or error.slug}
+            await schedules.set_enabled(work, current.id, False, **off, now=sync.now)
+            await announce_connection(work, current, "degraded", now=sync.now, **off)
+        case Unavailable():
+            await move_connection(work, current, "error", **about)
+            await announce_connection(work, current, "error", now=sync.now)
+        case _:
+            _log.error("The provider answered unexpectedly", extra={"reason": error.message})
+
+
+async def _wait(work: Work, sync: Sync, until: datetime | None, error: TielineError, *, attempt: int | None = None) -> None:
+    """Free the worker; the same run goes on later where it stands."""
+    failures = sync.schedule.attempt if attempt is None else attempt
+    waiting = {"status": "queued", "resume_at": until, "error_slug": error.slug, "error_message": error.message}
+    await runs.update_run(work, sync.run.id, **waiting, exchange=error.details.get("exchange"))
+    await schedules.release(
+        work,
+        sync.hold,
+        now=sync.now,
+        next_run_at=until or sync.now,
+        run_id=sync.run.id,
+        attempt=failures,
+        error=error.slug,
+        done=False,
+    )
+
+
+async def _finish(work: Work, sync: Sync, status: str, error: TielineError | None = None) -> None:
+    told = {"error_slug": error.slug, "error_message": error.message} if error else {"error_slug": None, "error_message": None}
+    exchange = error.details.get("exchange") if error else None
+    await runs.update_run(work, sync.run.id, status=status, finished_at=sync.now, exchange=exchange, **told)
+    if status != "held":
+        await runs.forget_pages(work, sync.run.id)
+    await schedules.release(
+        work,
+        sync.hold,
+        now=sync.now,
+        next_run_at=sync.now + _with_jitter(sync.operation.every),
+        run_id=None,
+        attempt=0,
+        error=error.slug if error else None,
+        done=True,
+    )
+    await announce_run(work, sync.run, status, now=sync.now, error=error.slug if error else None)
+
+
+def _first_of(error: Exception) -> Exception:
+    """Requests made side by side fail as a group; the first one decides."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _with_jitter(period: timedelta) -> timedelta:
+    """Spread what was connected together: up to a twentieth later."""
+    return period * random.uniform(1.0, 1.05)  # noqa: S311  not a secret
+
+
+def _backoff(attempt: int) -> timedelta:
+    """5 s, 20 s, 80 s, 320 s, each ±20 %."""
+    return timedelta(seconds=5 * 4**attempt * random.uniform(0.8, 1.2))  # noqa: S311  not a secret
+
+
+_HOW_TO_RUN = {
+    "paused": "Resume the connection.",
+    "needs_reconnect": "Give the connection a new credential: `tieline connections rotate`.",
+    "expired": "Give the connection a new credential: `tieline connections rotate`.",
+    "disconnected": "Connect the account again.",
+}

@@ -1,0 +1,164 @@
+"""Reach: open a provider with a connection's options and credential, within its rate budget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import SecretStr, ValidationError
+
+from tieline.errors import Invalid, RateLimited, Unauthorised
+from tieline.flows.parts import Parts
+from tieline.sdk.auth import Credential
+from tieline.sdk.context import Checkpoint, Context, Turned
+from tieline.sdk.http import Http
+from tieline.sdk.limits import IN_PLACE, Budget, LocalBudget, Signal
+from tieline.sdk.provider import Options, Provider
+from tieline.store.budgets import note_limit, take_permits
+from tieline.store.connections import Connection
+from tieline.store.credentials import get_credential
+from tieline.store.db import Work
+from tieline.vault import Place
+
+_BLOCK = 20
+"""Permits taken from the shared budget at a time: one query for so many requests."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """An open way to a provider."""
+
+    http: Http
+    options: Options
+    credential: Credential
+    parts: Parts
+
+    def context(self, start: Checkpoint | None = None, turned: Turned | None = None) -> Context[Any]:
+        """A context for one reading."""
+        return Context(
+            options=self.options,
+            credential=self.credential,
+            http=self.http,
+            policy=self.parts.policy,
+            clock=self.parts.clock,
+            start=start,
+            turned=turned,
+        )
+
+
+@asynccontextmanager
+async def reach(
+    parts: Parts, provider: Provider[Any], options: Options, credential: Credential, *, budget: Budget | None = None
+) -> AsyncIterator[Reach]:
+    """Open a provider; the connections to it are closed at the end."""
+    base_url = base_url_of(provider, options)
+    parts.policy.check_url(base_url)
+    http = Http(
+        base_url=base_url,
+        provider=provider.name,
+        policy=parts.policy,
+        budget=budget or LocalBudget(parts.clock),
+        clock=parts.clock,
+        sign=lambda request: provider.auth.sign(request, credential),
+        secrets=credential.secrets(),
+        headers=provider.headers,
+        rate=provider.rate,
+    )
+    async with http:
+        yield Reach(http, options, credential, parts)
+
+
+async def open_credential(work: Work, parts: Parts, provider: Provider[Any], connection: Connection) -> Credential:
+    """The credential in force, opened: the one place where the platform decrypts. Raises `Unauthorised` if destroyed."""
+    sealed = await get_credential(work, connection.id)
+    if sealed is None:
+        raise Unauthorised(f"{connection.name} has no credential any more")
+    place = Place(connection.org_id, connection.id, sealed.slot, sealed.version)
+    return provider.auth.credential.model_validate_json(parts.vault.open(sealed.sealed.sealed, place))
+
+
+def credential_bytes(credential: Credential) -> bytes:
+    """A credential in plain, to be sealed at once."""
+    values = {name: getattr(credential, name) for name in type(credential).model_fields}
+    plain = {name: one.get_secret_value() if isinstance(one, SecretStr) else one for name, one in values.items()}
+    return orjson.dumps(plain)
+
+
+def parse_options(provider: Provider[Any], given: dict[str, Any]) -> Options:
+    """Validate options; raises `Invalid` naming the fields, never quoting a value."""
+    return _parse(provider.options, given, "options")
+
+
+def parse_credential(provider: Provider[Any], given: dict[str, Any]) -> Credential:
+    """Validate a credential's fields; raises `Invalid` naming the fields, never quoting a value."""
+    return _parse(provider.auth.credential, given, "credential")
+
+
+def base_url_of(provider: Provider[Any], options: Options) -> str:
+    """The provider's base URL with the connection's options filled in."""
+    return provider.base_url.format(**{name: str(value) for name, value in options.model_dump().items()})
+
+
+def host_of(provider: Provider[Any], options: Options) -> str:
+    """The host that a connection reads from."""
+    return urlsplit(base_url_of(provider, options)).netloc
+
+
+class SharedBudget:
+    """The budget of one connection, kept in the database for all its workers."""
+
+    def __init__(self, parts: Parts, connection: Connection) -> None:
+        self._parts = parts
+        self._connection = connection
+        self._permits = 0
+        self._taking = asyncio.Lock()
+
+    async def take(self) -> None:
+        """Take one permit, waiting at most three seconds for it; raises `RateLimited`."""
+        async with self._taking:
+            if self._permits == 0:
+                self._permits = await self._take_block()
+            self._permits -= 1
+
+    async def learn(self, signal: Signal) -> None:
+        """Tell all workers, and hold no permits back from before."""
+        async with self._parts.db.work(self._connection.org_id) as work:
+            await note_limit(
+                work,
+                self._connection.id,
+                remaining=signal.remaining,
+                reset_at=signal.reset_at,
+                blocked_until=signal.blocked_until,
+            )
+        self._permits = 0
+
+    async def _take_block(self) -> int:
+        give_up = self._parts.clock.now() + IN_PLACE
+        while True:
+            now = self._parts.clock.now()
+            async with self._parts.db.work(self._connection.org_id) as work:
+                allowed = await take_permits(work, self._connection.id, wanted=_BLOCK, now=now)
+            if allowed.permits:
+                return allowed.permits
+            until = allowed.blocked_until or now
+            if until > give_up:
+                raise RateLimited(f"{self._connection.name}'s rate limit is used up until {until:%H:%M:%S} UTC", until=until)
+            await asyncio.sleep(max((until - now).total_seconds(), 0.05))
+
+
+def _parse(model: Any, given: dict[str, Any], where: str) -> Any:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        problems = [
+            {"field": ".".join([where, *(str(part) for part in one["loc"])]), "problem": one["msg"]}
+            for one in error.errors(include_input=False, include_context=False, include_url=False)
+        ]
+    known = ", ".join(model.model_fields) or "none"
+    told = "; ".join(f"{one['field']}: {one['problem']}" for one in problems)
+    raise Invalid(told, advice=f"The fields of {where} are: {known}.", fields=problems)

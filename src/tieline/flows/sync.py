@@ -1,0 +1,364 @@
+"""Sync: run one operation for one connection, from the first page to the sweep.
+
+Each batch of records is one transaction: transform → load → assess → attest → announce → checkpoint. Whatever happens, a batch is
+wholly in or not at all, and replaying one changes nothing. Every trigger ends here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from tieline import faults
+from tieline.catalog.compile import CompiledOperation, compile_operation
+from tieline.flows import endings
+from tieline.flows.parts import Parts
+from tieline.flows.reach import Reach, SharedBudget, base_url_of, open_credential, parse_options, reach
+from tieline.flows.states import RUNNABLE
+from tieline.ids import to_uuid
+from tieline.log import bind
+from tieline.sdk.context import Checkpoint
+from tieline.sdk.provider import Operation, Provider
+from tieline.stages.announce import announce_findings
+from tieline.stages.assess import Answer, Assessed, Judge, Subject, assess, assess_stored, move_findings, needs_judging
+from tieline.stages.assess import reassess, resolve_removed
+from tieline.stages.attest import attest
+from tieline.stages.collect import Batch, collect
+from tieline.stages.load import compare, load
+from tieline.stages.transform import Transformed, transform
+from tieline.store import entities, runs, schedules
+from tieline.store.connections import Connection, get_connection
+from tieline.store.db import Work
+from tieline.store.entities import key_of
+from tieline.store.runs import Run
+from tieline.store.schedules import Hold, Schedule
+
+COLLECTED = {"collected": True}
+"""The checkpoint of a run that has read everything and has only its sweep left."""
+
+_BRAKE_FLOOR = 10
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sync:
+    """All that one execution is about."""
+
+    parts: Parts
+    hold: Hold
+    schedule: Schedule
+    connection: Connection
+    run: Run
+    provider: Provider[Any]
+    operation: Operation
+    compiled: CompiledOperation
+    reach: Reach
+    complete: frozenset[str]
+
+    @property
+    def now(self) -> datetime:
+        """The present time."""
+        return self.parts.clock.now()
+
+    def judge(self, *, finished: bool = False) -> Judge:
+        """How to judge now; once `finished`, this operation counts as read completely."""
+        done = self.complete | {self.operation.id} if finished else self.complete
+        kinds = complete_kinds(self.provider, done)
+        return Judge(self.parts.catalog, self.connection, self.now, kinds)
+
+    @property
+    def query(self) -> dict[str, Any]:
+        """What was asked of the provider, for provenance."""
+        source = base_url_of(self.provider, self.reach.options)
+        return {"operation": self.operation.id, "title": self.operation.title, "source": source}
+
+
+async def run_sync(parts: Parts, hold: Hold) -> None:
+    """Carry out the run that a hold is for, or go on with it; the engine's handler for syncs."""
+    async with AsyncExitStack() as stack:
+        sync = await _begin(parts, hold, stack)
+        if sync is None:
+            return
+        stack.enter_context(bind(run_id=sync.run.id, connection_id=sync.connection.id, org_id=hold.org_id))
+        try:
+            await _read(sync)
+            await _sweep(sync)
+            await endings.succeed(sync)
+        except schedules.HoldLost:
+            _log.warning("Another worker has taken over")
+        except Exception as error:  # noqa: BLE001  every ending is decided in one place, by the error's type
+            await endings.end(sync, error)
+
+
+async def request_sync(
+    parts: Parts, org_id: str, connection_id: str, *, operation: str | None = None, cause: str = "manual"
+) -> list[Run]:
+    """Ask for a run now, of one operation or all; the runs that answer it, those under way included."""
+    now = parts.clock.now()
+    async with parts.db.work(org_id) as work:
+        connection = await get_connection(work, connection_id)
+        if operation:
+            parts.catalog.operation(connection.provider, operation)
+        endings.refuse_unless_runnable(connection)
+        await schedules.trigger(work, connection_id, operation=operation, now=now, cause=cause)
+        return await queue_runs(work, connection, operation=operation, cause=cause, now=now)
+
+
+async def queue_runs(
+    work: Work, connection: Connection, *, operation: str | None = None, cause: str, now: datetime
+) -> list[Run]:
+    """A queued run for each enabled operation that has no unfinished one; the unfinished runs of all of them."""
+    found = []
+    for schedule in await schedules.list_schedules(work, connection.id):
+        if not schedule.enabled or operation not in {None, schedule.operation}:
+            continue
+        if schedule.run_id:
+            found.append(await runs.get_run(work, schedule.run_id))
+        else:
+            found.append(await _queue_run(work, schedule, connection, cause=cause, now=now))
+    return found
+
+
+async def _queue_run(work: Work, schedule: Schedule, connection: Connection, *, cause: str, now: datetime) -> Run:
+    run = await runs.create_run(
+        work,
+        connection_id=connection.id,
+        provider=connection.provider,
+        operation=schedule.operation or "",
+        kind=schedule.kind,
+        cause=cause,
+        now=now,
+    )
+    await schedules.set_run(work, schedule.id, run.id)
+    return run
+
+
+async def _begin(parts: Parts, hold: Hold, stack: AsyncExitStack) -> Sync | None:
+    """Take the fence and open all that the run needs; `None` if there is nothing to run."""
+    now = parts.clock.now()
+    async with parts.db.work(hold.org_id) as work:
+        schedule = await schedules.begin(work, hold, now=now)
+        if schedule is None:
+            return None
+        connection = await get_connection(work, schedule.connection_id or "")
+        if connection.status not in RUNNABLE:
+            await schedules.give_back(work, schedule.hold, now=now, error=f"the connection is {connection.status}")
+            return None
+        run = await _unfinished_run(work, schedule, connection, now)
+        if schedule.cancel_requested:
+            await endings.cancel(work, schedule, run, now=now)
+            return None
+        started = {"status": "running", "started_at": run.started_at or now, "resume_at": None}
+        await runs.update_run(work, run.id, **started, attempts=run.attempts + 1)
+        provider = parts.catalog.provider(connection.provider)
+        operation = parts.catalog.operation(provider.slug, run.operation)
+        credential = await open_credential(work, parts, provider, connection)
+        complete = frozenset(await runs.complete_operations(work, connection.id))
+    compiled = compile_operation(parts.catalog, provider.slug, operation, connection.overrides.get(operation.id))
+    options = parse_options(provider, connection.options)
+    budget = SharedBudget(parts, connection)
+    opened = await stack.enter_async_context(reach(parts, provider, options, credential, budget=budget))
+    run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1)
+    return Sync(parts, schedule.hold, schedule, connection, run, provider, operation, compiled, opened, complete)
+
+
+async def _unfinished_run(work: Work, schedule: Schedule, connection: Connection, now: datetime) -> Run:
+    if schedule.run_id:
+        return await runs.get_run(work, schedule.run_id)
+    cause = "schedule" if schedule.generation <= schedule.ran_generation + 1 else schedule.cause
+    return await _queue_run(work, schedule, connection, cause=cause, now=now)
+
+
+async def _read(sync: Sync) -> None:
+    """Every page that the run has not stored yet."""
+    saved = sync.run.checkpoint
+    if saved == COLLECTED:
+        return
+    start = Checkpoint(saved["spine"], saved["cursor"]) if saved else None
+    async with aclosing(collect(sync.operation, sync.reach.context, start)) as batches:
+        async for batch in batches:
+            saved = _written(batch.checkpoint) if batch.checkpoint else saved
+            await store_batch(sync, batch, saved)
+    await _mark_collected(sync)
+
+
+def _written(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"spine": checkpoint.spine, "cursor": checkpoint.cursor}
+
+
+async def store_batch(sync: Sync, batch: Batch, checkpoint: dict[str, Any] | None) -> None:
+    """Store one batch of records and the place to go on from, in one transaction."""
+    connection = to_uuid(sync.connection.id, "conn")
+    options = sync.connection.options
+    made = transform(batch.records, sync.compiled, connection=connection, options=options)
+    faults.passing("page.fetched")
+    async with sync.parts.db.work(sync.hold.org_id) as work:
+        await endings.take_turn(work, sync.connection)
+        counts = await _store(work, sync, made)
+        await _save_samples(work, sync, made)
+        counts |= {"records": len(batch.records), "skipped": made.skipped, "rejected": len(made.refusals)}
+        seen = [key_of(one) for one in made.candidates]
+        await runs.save_progress(work, sync.run.id, checkpoint=checkpoint, counts=counts, seen=seen)
+        faults.passing("page.checkpoint")
+        await endings.keep_or_stop(work, sync)
+    faults.passing("page.committed")
+
+
+async def _store(work: Work, sync: Sync, made: Transformed) -> dict[str, int]:
+    judge = sync.judge()
+    compared = await compare(work, sorted(made.candidates.values(), key=lambda one: one.id))
+    written = {one.id for one in compared.to_write}
+    subjects = [
+        Subject(one.id, one.entity, compared.outcomes(one.id))
+        for one in made.candidates.values()
+        if one.id in written or needs_judging(one.entity.kind, compared.outcomes(one.id), judge)
+    ]
+    assessed = await assess(work, subjects, judge)
+    linked = await load(
+        work,
+        compared.to_write,
+        assessed.outcomes,
+        connection=sync.connection,
+        operation=sync.operation.id,
+        run_id=sync.run.id,
+        now=judge.now,
+    )
+    await _keep_outcomes(work, assessed, [one for one in subjects if one.id not in written])
+    faults.passing("page.entities")
+    again = await reassess(work, linked, judge)
+    moved = await _conclude(work, sync, merge(assessed.answers, again.answers), judge)
+    stored = {"created": len(compared.created), "changed": len(compared.changed), "unchanged": len(compared.unchanged)}
+    return stored | moved
+
+
+async def _keep_outcomes(work: Work, assessed: Assessed, subjects: Sequence[Subject]) -> None:
+    """Store outcomes of entities that did not change but whose answers did, because time went by."""
+    moved = [(one.id, assessed.text(one.id)) for one in subjects if assessed.moved(one)]
+    await entities.write_outcomes(work, moved)
+
+
+async def _conclude(work: Work, sync: Sync, answers: Sequence[Answer], judge: Judge) -> dict[str, int]:
+    """Move findings, write evidence, tell the outbox; the counts of each."""
+    about: dict[str, Any] = {"connection": sync.connection, "now": judge.now}
+    moved = await move_findings(work, answers, run_id=sync.run.id, **about)
+    faults.passing("page.findings")
+    attested = await attest(work, answers, run=sync.run, query=sync.query, **about)
+    faults.passing("page.evidence")
+    await announce_findings(work, moved, now=judge.now)
+    opened = len(moved["opened"]) + len(moved["reopened"])
+    return {"findings_opened": opened, "findings_resolved": len(moved["resolved"]), "evidence": attested}
+
+
+def merge(first: Sequence[Answer], again: Sequence[Answer]) -> list[Answer]:
+    """The answers of one transaction: of two about the same, the later one, against what stood before both."""
+    merged = {(one.subject.id, one.check.id): one for one in first}
+    for one in again:
+        earlier = merged.get((one.subject.id, one.check.id))
+        merged[one.subject.id, one.check.id] = replace(one, before=earlier.before) if earlier else one
+    return list(merged.values())
+
+
+async def _save_samples(work: Work, sync: Sync, made: Transformed) -> None:
+    samples = [
+        {"kind": one.kind, "field": one.field, "reason": one.reason, "record": one.record} for one in made.refusals
+    ]
+    await runs.save_rejections(work, sync.run.id, samples, now=sync.now)
+
+
+async def _mark_collected(sync: Sync) -> None:
+    async with sync.parts.db.work(sync.hold.org_id) as work:
+        await runs.update_run(work, sync.run.id, checkpoint=COLLECTED)
+        await endings.keep_or_stop(work, sync)
+    faults.passing("run.collected")
+
+
+async def _sweep(sync: Sync) -> None:
+    """Close what a complete run no longer saw, and judge what could not be judged before the reading was complete."""
+    await _check_brake(sync)
+    while await _sweep_batch(sync):
+        faults.passing("run.swept")
+    if sync.operation.id not in sync.complete:
+        for kind in sorted(_judged_by(sync)):
+            await _judge_all(sync, kind)
+    faults.passing("run.judged")
+
+
+async def _check_brake(sync: Sync) -> None:
+    async with sync.parts.db.work(sync.hold.org_id) as work:
+        unseen, present = await entities.count_unseen(
+            work, connection_id=sync.connection.id, operation=sync.operation.id, run_id=sync.run.id
+        )
+    if not sync.run.force and unseen > max(_BRAKE_FLOOR, present * sync.parts.brake_share):
+        raise endings.Braked(unseen, present)
+
+
+async def _sweep_batch(sync: Sync) -> bool:
+    judge = sync.judge(finished=True)
+    async with sync.parts.db.work(sync.hold.org_id) as work:
+        await endings.take_turn(work, sync.connection)
+        removed = await entities.remove_unseen(
+            work,
+            connection_id=sync.connection.id,
+            operation=sync.operation.id,
+            run_id=sync.run.id,
+            now=judge.now,
+        )
+        if not removed:
+            return False
+        resolved = await resolve_removed(work, removed, run_id=sync.run.id, now=judge.now)
+        await announce_findings(work, {"resolved": resolved}, now=judge.now)
+        links = [(field, target) for field, _, target in await entities.links_from(work, removed)]
+        again = await reassess(work, links, judge)
+        counts = await _conclude(work, sync, again.answers, judge)
+        counts["findings_resolved"] += len(resolved)
+        await runs.save_progress(
+            work, sync.run.id, checkpoint=COLLECTED, counts=counts | {"removed": len(removed)}, seen=()
+        )
+        await endings.keep_or_stop(work, sync)
+    return True
+
+
+def _judged_by(sync: Sync) -> set[str]:
+    """Kinds that some check judges by what links to them from the kinds that this operation reads."""
+    return {
+        check.kind
+        for check in sync.parts.catalog.checks
+        if check.provider in {None, sync.provider.slug}
+        for kind, _ in check.related.values()
+        if kind in sync.operation.kinds
+    }
+
+
+async def _judge_all(sync: Sync, kind: str) -> None:
+    """Judge all present entities of a kind, batch by batch."""
+    judge, after = sync.judge(finished=True), None
+    while True:
+        async with sync.parts.db.work(sync.hold.org_id) as work:
+            await endings.take_turn(work, sync.connection)
+            stored = await entities.read_present(work, connection_id=sync.connection.id, kind=kind, after=after)
+            if not stored:
+                return
+            assessed = await assess_stored(work, stored, judge)
+            counts = await _conclude(work, sync, assessed.answers, judge)
+            if any(counts.values()):
+                await runs.save_progress(work, sync.run.id, checkpoint=COLLECTED, counts=counts, seen=())
+            await endings.keep_or_stop(work, sync)
+        after = _last_id(stored)
+
+
+def _last_id(stored: Sequence[entities.StoredEntity]) -> UUID:
+    return to_uuid(stored[-1].id, "ent")
+
+
+def complete_kinds(provider: Provider[Any], complete: frozenset[str] | set[str]) -> frozenset[str]:
+    """Kinds of which every reading operation was complete, so that the absence of one means something."""
+    reading: dict[str, set[str]] = {}
+    for operation in provider.operations:
+        for kind in operation.kinds:
+            reading.setdefault(kind, set()).add(operation.id)
+    return frozenset(kind for kind, operations in reading.items() if operations <= complete)

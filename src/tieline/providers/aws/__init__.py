@@ -1,0 +1,1 @@
+"""Amazon Web Services: IAM users, groups, keys and password policy, and the findings of Security Hub."""

@@ -1,0 +1,379 @@
+"""AWS: one account's IAM and Security Hub, read with an access key or a role, through AWS's own SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pydantic import Field, SecretStr
+
+from tieline.errors import Forbidden
+from tieline.providers.aws.client import AwsClient
+from tieline.sdk.auth import Credential, Custom
+from tieline.sdk.checks import Related
+from tieline.sdk.context import Context, Fetch, Record
+from tieline.sdk.entities import AccessKey, Account, Alert, Authenticator, Group, Membership, Policy, Vulnerability
+from tieline.sdk.provider import Identified, Options, Provider
+
+ROOT = "root"
+MOST = 100  # a page's size: what Security Hub allows, and IAM's own default
+
+# Parts of the expressions over a Security Hub finding (the AWS Security Finding Format).
+OPEN = "payload.Workflow.Status in ['NEW', 'NOTIFIED']"
+CLOSED = "payload.RecordState == 'ARCHIVED' || payload.Workflow.Status == 'RESOLVED'"
+SEVERITY = "payload.Severity.Label == 'INFORMATIONAL' ? 'info' : payload.Severity.Label.lowerAscii()"
+WEAKNESS = "payload.Vulnerabilities[0]"
+PACKAGES = f"{WEAKNESS}.VulnerablePackages"
+CVSS = f"{WEAKNESS}.Cvss"
+CVSS_3 = f"{CVSS}.filter(score, score.Version.startsWith('3'))"
+
+
+class AwsCredential(Credential):
+    """An access key; with a role, the key is only used to assume it."""
+
+    access_key_id: str = Field(
+        min_length=20,
+        max_length=128,
+        title="Access key ID",
+        examples=["AKIAIOSFODNN7EXAMPLE"],
+        json_schema_extra={"pattern": "A[KS]IA[A-Z0-9]{16,}"},
+    )
+    secret_access_key: SecretStr = Field(
+        min_length=1,
+        max_length=200,
+        title="Secret access key",
+        json_schema_extra={"pattern": "[A-Za-z0-9/+=]{40}"},
+    )
+    session_token: SecretStr | None = Field(
+        None,
+        max_length=10_000,
+        title="Session token",
+        description="Only for temporary keys, which begin with ASIA",
+    )
+    role_arn: str | None = Field(
+        None,
+        max_length=2_048,
+        title="Role ARN",
+        description="The role to assume in the account that is read",
+        examples=["arn:aws:iam::123456789012:role/tieline"],
+        json_schema_extra={"pattern": r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+"},
+    )
+    external_id: str | None = Field(
+        None,
+        max_length=1_224,
+        title="External ID",
+        description="What the role's trust policy asks for; only used with a role",
+        json_schema_extra={"pattern": r"[\w+=,.@:/-]{2,}"},
+    )
+
+
+class AwsOptions(Options):
+    """Where to read."""
+
+    region: str = Field(
+        "us-east-1",
+        pattern=r"^[a-z]{2}(-[a-z]+)+-\d{1,2}$",
+        title="Region",
+        description="Where Security Hub is read; it also decides between AWS, AWS China and GovCloud",
+    )
+    endpoint_url: str | None = Field(
+        None,
+        max_length=500,
+        title="Endpoint",
+        description="Only for emulators and private endpoints",
+    )
+
+
+async def identity(ctx: Context[AwsOptions]) -> Identified:
+    """The account that the credential opens; its alias, where there is one and reading it is allowed, is the name."""
+    client = AwsClient(ctx)
+    account = await client.one("sts:GetCallerIdentity", "Account")
+    try:
+        aliases = await client.one("iam:ListAccountAliases", "AccountAliases")
+    except Forbidden:
+        aliases = []
+    return Identified(id=account, name=aliases[0] if aliases else account)
+
+
+aws: Provider[AwsOptions] = Provider(
+    slug="aws",
+    name="AWS",
+    category="cloud",
+    base_url="https://iam.amazonaws.com",
+    docs_url="https://docs.aws.amazon.com/IAM/latest/APIReference/",
+    description="IAM users, MFA devices, groups, access keys and password policy; Security Hub findings",
+    auth=Custom(
+        AwsCredential, help="AWS console → IAM → Users → the read-only user → Security credentials → Access keys"
+    ),
+    identity=identity,
+    options=AwsOptions,
+)
+
+
+@aws.sync(
+    Account.map(
+        external_id="payload.UserId",
+        username="payload.UserName",
+        display_name="payload.UserName",
+        type="has(payload.LoginProfile) ? 'person' : 'service'",
+        active="true",  # IAM cannot suspend a user: one that exists may sign in with what it has
+        has_password="has(payload.LoginProfile)",  # noqa: S106  an expression
+        last_login_at="payload.PasswordLastUsed",
+        created_at="payload.CreateDate",
+    ),
+    every="6h",
+    needs=["iam:ListUsers", "iam:GetLoginProfile"],
+)
+async def users(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
+    """IAM users, and whether each has a password for the console.
+
+    The credential report would tell it in one call, but may be four hours old.
+    """
+    client = AwsClient(ctx)
+
+    async def with_login(user: dict[str, Any]) -> dict[str, Any]:
+        asked = {"UserName": user["UserName"]}
+        return user | {"LoginProfile": await client.one("iam:GetLoginProfile", "LoginProfile", asked, missing=None)}
+
+    async for user in ctx.each(_users(client)).join(with_login):
+        yield user
+
+
+@aws.sync(
+    (
+        Account.map(
+            external_id=f"'{ROOT}'",
+            username=f"'{ROOT}'",
+            display_name="'Root user'",
+            active="true",
+            admin="true",
+            mfa="payload.AccountMFAEnabled > 0",
+            has_password="payload.AccountPasswordPresent > 0",  # noqa: S106  an expression
+            variant="account",
+        ),
+        AccessKey.map(
+            filter="payload.AccountAccessKeysPresent > 0",
+            external_id=f"'{ROOT}'",
+            account=f"'{ROOT}'",
+            name="'Access keys of the root user'",
+            variant="access_key",
+        ),
+    ),
+    every="6h",
+    needs=["iam:GetAccountSummary"],
+)
+async def root_user(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
+    """The root user, of which the account's summary tells whether it has MFA, keys and a password."""
+    summary = await AwsClient(ctx).one("iam:GetAccountSummary", "SummaryMap")
+    facts = {name: value for name, value in summary.items() if name.startswith("Account")}
+    yield Record(facts, "account")
+    yield Record(facts, "access_key")
+
+
+@aws.sync(
+    Authenticator.map(
+        external_id="payload.SerialNumber",
+        account="payload.UserId",
+        type="payload.SerialNumber.contains(':u2f/') ? 'security_key' : "
+        "payload.SerialNumber.contains(':mfa/') ? 'totp' : 'hardware'",
+        active="true",
+        phishing_resistant="payload.SerialNumber.contains(':u2f/')",
+        created_at="payload.EnableDate",
+    ),
+    every="6h",
+    needs=["iam:ListUsers", "iam:ListMFADevices"],
+)
+async def mfa_devices(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
+    """The MFA devices of each IAM user."""
+    client = AwsClient(ctx)
+
+    async def devices(user: dict[str, Any]) -> list[dict[str, Any]]:
+        found = await client.whole("iam:ListMFADevices", "MFADevices", {"UserName": user["UserName"]})
+        return [device | {"UserId": user["UserId"]} for device in found]
+
+    async for enrolled in ctx.each(_users(client)).join(devices):
+        for device in enrolled:
+            yield device
+
+
+@aws.sync(
+    AccessKey.map(
+        external_id="payload.AccessKeyId",
+        account="payload.UserId",
+        name="payload.UserName + ' ' + payload.AccessKeyId",
+        active="payload.Status == 'Active'",
+        created_at="payload.CreateDate",
+        last_used_at="payload.AccessKeyLastUsed.LastUsedDate",
+    ),
+    every="6h",
+    needs=["iam:ListUsers", "iam:ListAccessKeys", "iam:GetAccessKeyLastUsed"],
+)
+async def access_keys(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
+    """The access keys of each IAM user, and when each was last used."""
+    client = AwsClient(ctx)
+
+    async def keys(user: dict[str, Any]) -> list[dict[str, Any]]:
+        found = await client.whole("iam:ListAccessKeys", "AccessKeyMetadata", {"UserName": user["UserName"]})
+        return [key | {"UserId": user["UserId"]} | await last_use(key["AccessKeyId"]) for key in found]
+
+    async def last_use(key_id: str) -> dict[str, Any]:
+        part = "AccessKeyLastUsed"
+        return {part: await client.one("iam:GetAccessKeyLastUsed", part, {"AccessKeyId": key_id}, missing=None)}
+
+    async for owned in ctx.each(_users(client)).join(keys):
+        for key in owned:
+            yield key
+
+
+@aws.sync(
+    (
+        Group.map(
+            external_id="payload.GroupId",
+            name="payload.GroupName",
+            type="'security'",
+            member_count="payload.UserCount",
+            created_at="payload.CreateDate",
+            variant="group",
+        ),
+        Membership.map(
+            external_id="payload.GroupId + ':' + payload.UserId",
+            account="payload.UserId",
+            group="payload.GroupId",
+            variant="membership",
+        ),
+    ),
+    every="6h",
+    needs=["iam:ListGroups", "iam:GetGroup"],
+)
+async def groups(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
+    """IAM groups and the users in each."""
+    client = AwsClient(ctx)
+
+    async def with_users(group: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        return group, await client.whole("iam:GetGroup", "Users", {"GroupName": group["GroupName"]})
+
+    async for group, members in ctx.each(client.pages("iam:ListGroups", "Groups", params={"MaxItems": MOST})).join(
+        with_users
+    ):
+        yield Record(group | {"UserCount": len(members)}, "group")
+        for user in members:
+            yield Record({"GroupId": group["GroupId"], "UserId": user["UserId"]}, "membership")
+
+
+@aws.sync(
+    Policy.map(
+        external_id="'password-policy'",
+        name="'IAM password policy'",
+        type="'password'",
+        status="payload.IsOwn ? 'active' : 'inactive'",
+        min_length="payload.MinimumPasswordLength",
+        history="has(payload.PasswordReusePrevention) ? payload.PasswordReusePrevention : 0",
+        max_age_days="payload.MaxPasswordAge",
+    ),
+    every="1d",
+    needs=["iam:GetAccountPasswordPolicy"],
+)
+async def password_policy(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
+    """The account's password policy; where none was set, AWS's default, marked as inactive.
+
+    That default asks for eight characters and no more than AWS itself does:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_passwords_account-policy.html
+    """
+    default = {"MinimumPasswordLength": 8, "IsOwn": False}
+    found = await AwsClient(ctx).one("iam:GetAccountPasswordPolicy", "PasswordPolicy", missing=default)
+    yield {"IsOwn": True} | found
+
+
+@aws.sync(
+    (
+        Alert.map(
+            external_id="payload.Id",
+            title="payload.Title",
+            description="payload.Description",
+            severity=SEVERITY,
+            status=f"{CLOSED} ? 'resolved' : {OPEN} ? 'open' : 'dismissed'",
+            category="size(payload.Types) > 0 ? payload.Types[0] : null",
+            resource="payload.Resources[0].Id",
+            recommendation="payload.Remediation.Recommendation.Text",
+            url="payload.Remediation.Recommendation.Url",
+            first_seen_at="payload.FirstObservedAt",
+            last_seen_at="payload.LastObservedAt",
+            drop=("ProcessedAt",),
+            variant="alert",
+        ),
+        Vulnerability.map(
+            external_id="payload.Id",
+            title="payload.Title",
+            description="payload.Description",
+            severity=SEVERITY,
+            status=f"{CLOSED} ? 'fixed' : {OPEN} ? 'open' : 'dismissed'",
+            cve=f"{WEAKNESS}.Id",
+            score=f"size({CVSS_3}) > 0 ? {CVSS_3}[0].BaseScore : size({CVSS}) > 0 ? {CVSS}[0].BaseScore : null",
+            package=f"size({PACKAGES}) > 0 ? {PACKAGES}[0].Name : null",
+            fixed_version=f"size({PACKAGES}) > 0 ? {PACKAGES}[0].FixedInVersion : null",
+            fix_available=f"{WEAKNESS}.FixAvailable == 'YES'",
+            affects="payload.Resources[0].Id",
+            url=f"size({WEAKNESS}.ReferenceUrls) > 0 ? {WEAKNESS}.ReferenceUrls[0] : null",
+            found_at="payload.FirstObservedAt",
+            drop=("ProcessedAt",),
+            variant="vulnerability",
+        ),
+    ),
+    every="1h",
+    needs=["securityhub:GetFindings"],
+)
+async def security_hub(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
+    """Security Hub findings that are not archived: CVEs as vulnerabilities, all others as alerts."""
+    filters = {"RecordState": [{"Value": "ACTIVE", "Comparison": "EQUALS"}]}
+    fetch = AwsClient(ctx).pages(
+        "securityhub:GetFindings", "Findings", by="NextToken", params={"Filters": filters, "MaxResults": MOST}
+    )
+    async for finding in ctx.each(fetch):
+        is_cve = any(type.endswith("/Vulnerabilities/CVE") for type in finding.get("Types", ()))
+        yield Record(finding, "vulnerability" if is_cve else "alert")
+
+
+def _users(client: AwsClient) -> Fetch:
+    return client.pages("iam:ListUsers", "Users", params={"MaxItems": MOST})
+
+
+@aws.check(
+    Account,
+    severity="critical",
+    controls=["soc2:CC6.1", "iso27001:A.8.2", "iso27001:A.8.5"],
+    when=lambda account: account.external_id == ROOT and account.has_password is not False,
+)
+def root_user_has_mfa(account: Account) -> bool | None:
+    """The root user signs in with a second factor.
+
+    Sign in to the AWS console as the root user → Security credentials → Assign MFA device.
+    """
+    return account.mfa
+
+
+@aws.check(
+    Account,
+    severity="critical",
+    controls=["soc2:CC6.1", "iso27001:A.8.2"],
+    when=lambda account: account.external_id == ROOT,
+)
+def root_user_has_no_access_keys(account: Account, keys: Related[AccessKey]) -> bool | None:  # noqa: ARG001  its keys decide
+    """The root user has no access keys.
+
+    Sign in to the AWS console as the root user → Security credentials → Access keys → delete each; use roles instead.
+    """
+    return keys.none()
+
+
+@aws.check(
+    Policy,
+    severity="medium",
+    controls=["soc2:CC6.1", "iso27001:A.5.17"],
+    when=lambda policy: policy.type == "password",
+)
+def account_sets_its_own_password_policy(policy: Policy) -> bool | None:
+    """The account has a password policy of its own, not AWS's default.
+
+    AWS console → IAM → Account settings → Password policy → Edit → Custom.
+    """
+    return policy.status == "active"

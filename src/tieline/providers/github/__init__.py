@@ -1,0 +1,1 @@
+"""GitHub: an organization's people, teams and repositories."""

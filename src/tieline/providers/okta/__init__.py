@@ -1,0 +1,1 @@
+"""Okta: an org's people, groups, applications, enrolled factors and policies."""

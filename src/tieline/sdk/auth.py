@@ -1,0 +1,154 @@
+"""How a connection proves who it is: what a person must give, and how it goes on each request.
+
+Each kind of auth names its *slot*, a Pydantic model of what the slot holds (secrets as `SecretStr`), and how a request is signed. The
+same flow connects them all.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import httpx2
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model
+
+
+class Credential(BaseModel):
+    """What a slot holds: a frozen model that refuses unknown fields; mark every secret field as `SecretStr`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    def secrets(self) -> list[str]:
+        """The plain secret values, for redaction only."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
+
+@runtime_checkable
+class Auth(Protocol):
+    """A way to authenticate."""
+
+    @property
+    def kind(self) -> str:
+        """Its stable name: `api_key`, `token`, `basic`, `custom`, …."""
+        ...
+
+    @property
+    def credential(self) -> type[Credential]:
+        """The model of what the slot holds."""
+        ...
+
+    @property
+    def help(self) -> str:
+        """Where a person finds or makes the credential."""
+        ...
+
+    def sign(self, request: httpx2.Request, credential: Any) -> None:
+        """Put the credential on a request."""
+        ...
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """One key in a header, after an optional prefix (`SSWS `), or in a query parameter."""
+
+    header: str | None = None
+    query: str | None = None
+    prefix: str = ""
+    field: str = "api_key"
+    pattern: str | None = None
+    example: str | None = None
+    help: str = ""
+    kind: str = "api_key"
+
+    @property
+    def credential(self) -> type[Credential]:
+        """A model with the one secret field."""
+        return _single(self.field, self.pattern, self.example, self.help)
+
+    def sign(self, request: httpx2.Request, credential: Any) -> None:
+        """Put the key in its header or query parameter."""
+        value = self.prefix + getattr(credential, self.field).get_secret_value()
+        if self.header:
+            request.headers[self.header] = value
+        if self.query:
+            request.url = request.url.copy_set_param(self.query, value)
+
+
+def PersonalToken(  # noqa: N802  reads as the kind of auth that it is
+    *, field: str = "token", pattern: str | None = None, example: str | None = None, help: str = ""
+) -> ApiKey:
+    """A token that a person made for themselves, sent as a bearer token (RFC 6750)."""
+    return ApiKey(
+        header="Authorization", prefix="Bearer ", field=field, pattern=pattern, example=example, help=help, kind="token"
+    )
+
+
+@dataclass(frozen=True)
+class Basic:
+    """User name and password (RFC 7617)."""
+
+    help: str = ""
+    kind: str = "basic"
+
+    @property
+    def credential(self) -> type[Credential]:
+        """A model of `username` and `password`."""
+        return _Basic
+
+    def sign(self, request: httpx2.Request, credential: Any) -> None:
+        """Put both in the Authorization header."""
+        pair = f"{credential.username}:{credential.password.get_secret_value()}"
+        request.headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+class _Basic(Credential):
+    username: str = Field(min_length=1, max_length=500, title="User name")
+    password: SecretStr = Field(min_length=1, max_length=5_000, title="Password")
+
+
+def _unsigned(_request: httpx2.Request, _credential: Any) -> None:
+    """A vendor's SDK signs its own requests."""
+
+
+@dataclass(frozen=True)
+class Custom:
+    """Several fields, declared as a `Credential` model, for APIs with a way of their own."""
+
+    credential: type[Credential]
+    apply: Callable[[httpx2.Request, Any], None] = field(default=_unsigned, repr=False)
+    help: str = ""
+    kind: str = "custom"
+
+    def sign(self, request: httpx2.Request, credential: Any) -> None:
+        """Hand the request to the declared function."""
+        self.apply(request, credential)
+
+
+def _single(name: str, pattern: str | None, example: str | None, help: str) -> type[Credential]:
+    extra: dict[str, Any] = {"pattern": pattern} if pattern else {}
+    definition = Field(
+        min_length=1,
+        max_length=20_000,
+        title=name.replace("_", " ").capitalize(),
+        description=help or None,
+        examples=[example] if example else None,
+        json_schema_extra=extra,
+    )
+    return create_model("SingleSecret", __base__=Credential, **{name: (SecretStr, definition)})  # type: ignore[call-overload, no-any-return]  # pydantic types no computed field names
+
+
+def malformed_fields(credential: BaseModel) -> list[str]:
+    """Names of the secret fields whose value lacks the form that its provider's keys have."""
+    wrong = []
+    for name, definition in type(credential).model_fields.items():
+        extra = definition.json_schema_extra
+        pattern = extra.get("pattern") if isinstance(extra, dict) else None
+        value = getattr(credential, name)
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(plain, str) and (not plain.isprintable() or (pattern and not re.fullmatch(str(pattern), plain))):
+            wrong.append(name)
+    return wrong

@@ -1,0 +1,152 @@
+"""Filter and map: how a provider's record becomes an entity.
+
+A mapping is declared as CEL expressions, one a field, and compiled once when its provider loads. Nulls are dropped from the
+record before evaluation and a missing key means "no value", so an optional field needs no guard. A record that does
+not fit is rejected with the field and the reason; it never stops a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Generic, TypeVar
+
+import orjson
+from pydantic import ValidationError
+
+from tieline.sdk.cel import NO_VALUE, CelError, Expression, compile_expression, drop_nulls
+from tieline.sdk.entities import Entity
+
+E_co = TypeVar("E_co", bound=Entity, covariant=True)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that could not become an entity: which field, and why. Never quotes the value."""
+
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mapping(Generic[E_co]):
+    """A declared mapping; made by `Entity.map`."""
+
+    entity: type[E_co]
+    filter: str
+    fields: Map[str, str]
+    drop: tuple[str, ...] = ()
+    variant: str | None = None
+
+    def adjusted(self, *, filter: str | None = None, fields: Map[str, str] | None = None) -> Mapping[E_co]:
+        """The same with an organization's own filter (both must hold) and its overridden fields."""
+        both = f"({self.filter}) && ({filter})" if filter else self.filter
+        return replace(self, filter=both, fields={**self.fields, **(fields or {})})
+
+    def faults(self) -> list[str]:
+        """What is wrong with the declaration, in words; empty when it compiles."""
+        known = set(self.entity.model_fields)
+        required = {name for name, info in self.entity.model_fields.items() if info.is_required()}
+        found = [f"{self.entity.__name__} has no field {name!r}" for name in sorted(set(self.fields) - known)]
+        found += [f"{self.entity.__name__} needs a mapping for {name!r}" for name in sorted(required - set(self.fields))]
+        for name, source in {"filter": self.filter, **self.fields}.items():
+            try:
+                compile_expression(source)
+            except CelError as error:
+                found.append(f"{name}: {error}")
+        return found
+
+    def compile(self) -> CompiledMapping[E_co]:
+        """Compile every expression; raises `CelError` for the first bad one."""
+        return CompiledMapping(
+            entity=self.entity,
+            filter=None if self.filter == "true" else compile_expression(self.filter),
+            fields=tuple((name, compile_expression(source)) for name, source in self.fields.items()),
+            drop=tuple(tuple(path.split(".")) for path in self.drop),
+        )
+
+    @cached_property
+    def revision(self) -> bytes:
+        """Changes when the mapping does, so that what was mapped by an older one is mapped again."""
+        source = [self.entity.kind, self.filter, sorted(self.fields.items()), sorted(self.drop)]
+        return blake2b(orjson.dumps(source), digest_size=8).digest()
+
+
+@dataclass(frozen=True)
+class CompiledMapping(Generic[E_co]):
+    """A mapping that is ready to run."""
+
+    entity: type[E_co]
+    filter: Expression | None
+    fields: tuple[tuple[str, Expression], ...]
+    drop: tuple[tuple[str, ...], ...] = ()
+    options: Map[str, Any] = field(default_factory=dict)
+
+    def clean(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record without the dropped paths."""
+        for path in self.drop:
+            record = _without(record, path)
+        return record
+
+    def apply(self, record: dict[str, Any], **about: Any) -> E_co | Rejected | None:
+        """The entity, the reason why there is none, or `None` when the filter leaves the record out.
+
+        `about` gives the other variables: `envelope`, `variant`, `resource`, `action`, `options`.
+        """
+        variables = {"payload": drop_nulls(record), **about}
+        name = "filter"
+        try:
+            if self.filter is not None and self.filter.evaluate(variables) is not True:
+                return None
+            values = {}
+            for name, expression in self.fields:  # noqa: B007  named in the rejection below
+                value = expression.evaluate(variables)
+                if value is not NO_VALUE and value is not None:
+                    values[name] = value
+        except CelError as error:
+            return Rejected(name, str(error))
+        return self._build(values)
+
+    def _build(self, values: dict[str, Any]) -> E_co | Rejected:
+        for name in self._moments & values.keys():
+            moment = _moment(values[name])
+            if moment is None:
+                return Rejected(name, "is not a date and time")
+            values[name] = moment
+        try:
+            return self.entity.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+            return Rejected(str(first["loc"][0]) if first["loc"] else "record", first["msg"])
+
+    @cached_property
+    def _moments(self) -> frozenset[str]:
+        """Fields that hold a date and time: providers send them as text."""
+        return frozenset(
+            name for name, info in self.entity.model_fields.items() if "datetime" in str(info.annotation).lower()
+        )
+
+
+def _moment(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return None
+
+
+def _without(record: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """A copy of the record that lacks one dotted path; the record itself when it has none."""
+    head, *rest = path
+    if head not in record:
+        return record
+    if not rest:
+        return {key: value for key, value in record.items() if key != head}
+    inner = record[head]
+    return {**record, head: _without(inner, tuple(rest))} if isinstance(inner, dict) else record

@@ -1,0 +1,179 @@
+"""The declaration of a provider: data first, code only where an API needs it.
+
+A `Provider` is written at module level of `providers/<slug>/provider.py`, its operations and checks hang from it by method or decorator.
+Ids of operations and checks are persisted, so they are public: renaming one is a breaking change.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping as Map, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from tieline.sdk.auth import Auth
+from tieline.sdk.checks import Check, Predicate, check
+from tieline.sdk.context import Context
+from tieline.sdk.entities import Entity, Severity
+from tieline.sdk.limits import RateHeaders
+from tieline.sdk.mapping import Mapping
+from tieline.sdk.pages import Paginator
+
+O = TypeVar("O", bound="Options")  # noqa: E741  O for options, as in Context[O]
+Reader = Callable[[Context[Any]], AsyncIterator[Any]]
+Into = Mapping[Any] | Sequence[Mapping[Any]]
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+class Options(BaseModel):
+    """The non-secret choices of a connection; a provider with choices subclasses it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+@dataclass(frozen=True)
+class Identified:
+    """The account at the provider that a credential opens: the outcome of the test call.
+
+    `scopes` are the permissions that the credential is known to have, or `None` when the provider does not tell.
+    """
+
+    id: str
+    name: str
+    scopes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Where the test call finds the account: a path, and dotted names in its answer."""
+
+    path: str
+    id: str
+    name: str
+    scopes: str | None = None
+
+    async def __call__(self, ctx: Context[Any]) -> Identified:
+        """Make the test call."""
+        answer = await ctx.get(self.path)
+        scopes = _dig(answer, self.scopes) if self.scopes else None
+        return Identified(
+            id=str(_dig(answer, self.id)),
+            name=str(_dig(answer, self.name)),
+            scopes=None if scopes is None else frozenset(scopes),
+        )
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something that a provider can do; a sync, for now: it reads records and says what each becomes."""
+
+    id: str
+    title: str
+    into: tuple[Mapping[Any], ...]
+    every: timedelta
+    needs: frozenset[str]
+    read: Reader = field(repr=False)
+    kind: str = "sync"
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The entity kinds that it produces."""
+        return frozenset(mapping.entity.kind for mapping in self.into)
+
+    def mapping_for(self, variant: str | None) -> Mapping[Any] | None:
+        """The mapping of a record's variant."""
+        return next((mapping for mapping in self.into if mapping.variant == variant), None)
+
+
+@dataclass
+class Provider(Generic[O]):
+    """An outside service.
+
+    `base_url` may hold option names in braces (`{org_url}/api/v1`). `identity` is the test call that every credential must
+    pass before it is saved. `rate` names the vendor's rate headers.
+    """
+
+    slug: str
+    name: str
+    category: str
+    base_url: str
+    auth: Auth
+    identity: Callable[[Context[Any]], Awaitable[Identified]]
+    options: type[Options] = Options
+    docs_url: str | None = None
+    description: str = ""
+    headers: Map[str, str] = field(default_factory=dict)
+    rate: RateHeaders = field(default_factory=RateHeaders)
+    operations: list[Operation] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+
+    def listing(
+        self,
+        id: str,
+        path: str,
+        *,
+        into: Mapping[Any],
+        every: str,
+        items: str | None = None,
+        pages: Paginator | None = None,
+        needs: Sequence[str] = (),
+        params: Map[str, Any] | None = None,
+    ) -> Operation:
+        """An operation that reads one paged list, declared without code; `items` is the dotted name of the list."""
+
+        async def read(ctx: Context[Any]) -> AsyncIterator[Any]:
+            async for record in ctx.pages(path, pages=pages, items=items, params=params):
+                yield record
+
+        return self._add(Operation(id, id.replace("_", " ").capitalize(), (into,), _period(every), frozenset(needs), read))
+
+    def sync(self, into: Into, *, every: str, needs: Sequence[str] = ()) -> Callable[[Reader], Operation]:
+        """An operation written as an async generator of records; its name is the id, its docstring the title."""
+
+        def declare(read: Reader) -> Operation:
+            title = inspect.cleandoc(read.__doc__ or "").partition("\n")[0].rstrip(".")
+            name = getattr(read, "__name__", "")
+            mappings = (into,) if isinstance(into, Mapping) else tuple(into)
+            return self._add(Operation(name, title, mappings, _period(every), frozenset(needs), read))
+
+        return declare
+
+    def check(
+        self,
+        kind: type[Entity],
+        *,
+        severity: Severity,
+        controls: Sequence[str],
+        when: Callable[[Any], Any] = lambda _: True,
+    ) -> Callable[[Predicate], Check]:
+        """A check that holds for this provider alone; its id begins with the provider's slug."""
+
+        def declare(predicate: Predicate) -> Check:
+            made = check(kind, severity=severity, controls=controls, when=when, provider=self.slug)(predicate)
+            self.checks.append(made)
+            return made
+
+        return declare
+
+    def _add(self, operation: Operation) -> Operation:
+        self.operations.append(operation)
+        return operation
+
+
+def _period(text: str) -> timedelta:
+    """`15m`, `6h` or `1d` as a length of time."""
+    matched = re.fullmatch(r"([1-9]\d{0,3})([mhd])", text)
+    if not matched:
+        raise ValueError(f"{text!r} is not a period such as 15m, 6h or 1d")
+    return timedelta(**{_UNITS[matched[2]]: int(matched[1])})
+
+
+def _dig(value: Any, path: str) -> Any:
+    for name in path.split("."):
+        value = value[name]
+    return value

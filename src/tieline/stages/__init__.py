@@ -1,0 +1,1 @@
+"""The single steps of a sync, each tested alone: collect, transform, load, assess, attest, announce."""

@@ -1,0 +1,271 @@
+"""Assess: judge entities by the checks that apply, and move findings where an answer changed.
+
+An entity is judged when it changed, when it is read again and a check of its kind depends on the time, and when something that
+links to it came or went. An unknown answer moves nothing: a finding stays open, and nothing new is attested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from tieline.catalog.compile import Catalog
+from tieline.ids import from_uuid, new_id, to_uuid
+from tieline.sdk.checks import Check, Judgement, Related
+from tieline.sdk.entities import KINDS, Entity
+from tieline.stages.load import Outcomes, label_of
+from tieline.stages.transform import without_nul
+from tieline.store import entities as entity_store
+from tieline.store import findings as store
+from tieline.store.connections import Connection
+from tieline.store.db import Work
+from tieline.store.entities import StoredEntity
+from tieline.store.findings import Finding
+
+FRESH_FOR = timedelta(days=30)
+"""How long a standing answer counts as evidence before it is attested anew, if it is still seen."""
+
+_EPOCH_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An entity to judge, with its standing outcomes."""
+
+    id: UUID
+    entity: Entity
+    outcomes: Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A check's new answer for an entity, where it differs from the standing one or that one is due to be attested."""
+
+    subject: Subject
+    check: Check
+    judgement: Judgement | None
+    before: str | None
+
+    @property
+    def outcome(self) -> str | None:
+        """`pass`, `fail`, `unknown`, or `None` where the check no longer applies."""
+        return self.judgement.outcome if self.judgement else None
+
+
+@dataclass
+class Assessed:
+    """What judging some entities gave: the answers that matter, and each entity's outcomes as they now stand."""
+
+    answers: list[Answer] = field(default_factory=list)
+    outcomes: dict[UUID, Outcomes] = field(default_factory=dict)
+
+    def moved(self, subject: Subject) -> bool:
+        """Whether an entity's outcomes differ from those that it came with."""
+        return self.outcomes[subject.id] != subject.outcomes
+
+    def text(self, entity: UUID) -> str:
+        """An entity's outcomes as JSON text."""
+        return orjson.dumps(self.outcomes[entity]).decode()
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What judging needs to know: the catalog, the connection, the time, and which kinds were read completely."""
+
+    catalog: Catalog
+    connection: Connection
+    now: datetime
+    complete: frozenset[str]
+
+    @property
+    def today(self) -> int:
+        """Days since 1970."""
+        return int(self.now.timestamp()) // _EPOCH_DAY
+
+    def checks(self, kind: str) -> tuple[Check, ...]:
+        """The checks for a kind."""
+        return self.catalog.checks_for(self.connection.provider, kind)
+
+
+async def assess(work: Work, subjects: Sequence[Subject], judge: Judge) -> Assessed:
+    """Judge every subject by every check of its kind."""
+    result = Assessed()
+    by_kind: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        by_kind.setdefault(subject.entity.kind, []).append(subject)
+    for kind, same in by_kind.items():
+        checks = judge.checks(kind)
+        related = await _read_related(work, same, checks, judge)
+        for subject in same:
+            _judge_one(subject, checks, related, judge, result)
+    return result
+
+
+def needs_judging(kind: str, outcomes: Outcomes, judge: Judge) -> bool:
+    """Whether an unchanged entity must be judged: a check depends on the time, or an answer is no longer fresh."""
+    oldest = judge.today - FRESH_FOR.days
+    return any(check.clocked for check in judge.checks(kind)) or any(day <= oldest for _, day in outcomes.values())
+
+
+async def reassess(work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge) -> Assessed:
+    """Judge the stored entities that links lead to, and store their outcomes; `targets` are (link field, entity)."""
+    wanted = _judged_by_links(targets, judge)
+    stored = await entity_store.read_present(work, connection_id=judge.connection.id, ids=wanted, limit=len(wanted) or 1)
+    return await assess_stored(work, stored, judge)
+
+
+async def assess_stored(work: Work, stored: Sequence[StoredEntity], judge: Judge) -> Assessed:
+    """Judge stored entities and store the outcomes that moved."""
+    subjects = [Subject(to_uuid(one.id, "ent"), read_entity(one.kind, one.data), one.outcomes) for one in stored]
+    assessed = await assess(work, subjects, judge)
+    moved = [one.id for one in subjects if assessed.moved(one)]
+    await entity_store.write_outcomes(work, [(one, assessed.text(one)) for one in moved])
+    return assessed
+
+
+def read_entity(kind: str, data: dict[str, Any]) -> Entity:
+    """Stored fields as the entity that they were; lax, because moments are stored as text."""
+    return KINDS[kind].model_validate(data, strict=False)
+
+
+async def move_findings(
+    work: Work, answers: Sequence[Answer], *, connection: Connection, run_id: str, now: datetime
+) -> dict[str, list[Finding]]:
+    """Open, reopen and resolve findings; those moved, by `opened`, `reopened` and `resolved`."""
+    turned = [one for one in answers if one.outcome != one.before and one.outcome != "unknown"]
+    touched = [one for one in turned if one.outcome == "fail" or one.before is not None]
+    standing = await store.find_of_entities(work, list({one.subject.id for one in touched}))
+    opened, reopened, resolved = [], [], []
+    for one in touched:
+        finding = standing.get((one.subject.id, one.check.id))
+        if one.outcome == "fail" and finding is None:
+            opened.append(_new_finding(one, connection, now))
+        elif one.outcome == "fail" and finding and finding.status == "resolved":
+            reopened.append((finding, one))
+        elif one.outcome != "fail" and finding and finding.status != "resolved":
+            resolved.append(finding)
+    await _open(work, opened, run_id=run_id, now=now)
+    await _reopen(work, reopened, run_id=run_id, now=now)
+    await resolve(work, resolved, run_id=run_id, now=now)
+    return {"opened": opened, "reopened": [finding for finding, _ in reopened], "resolved": resolved}
+
+
+async def resolve_removed(work: Work, removed: Sequence[UUID], *, run_id: str, now: datetime) -> list[Finding]:
+    """Resolve the findings of entities that a complete run no longer saw."""
+    standing = await store.find_of_entities(work, removed)
+    open_ones = [one for one in standing.values() if one.status != "resolved"]
+    await resolve(work, open_ones, run_id=run_id, now=now, note="no longer present at the provider")
+    return open_ones
+
+
+async def resolve(
+    work: Work, found: Sequence[Finding], *, run_id: str | None, now: datetime, note: str | None = None
+) -> None:
+    """Mark findings as resolved."""
+    ids = [one.id for one in found]
+    closed = {"muted_reason": None, "muted_until": None, "resolved_at": now, "changed_at": now}
+    await store.change_findings(work, ids, status="resolved", **closed)
+    await store.add_events(work, [(one, "resolved", {}) for one in ids], at=now, run_id=run_id, note=note)
+
+
+def _judge_one(
+    subject: Subject,
+    checks: Sequence[Check],
+    related: Mapping[tuple[UUID, str, str], Related[Any]],
+    judge: Judge,
+    result: Assessed,
+) -> None:
+    outcomes: Outcomes = {}
+    for check in checks:
+        wanted = {name: related[subject.id, check.id, name] for name in check.related}
+        judgement = check.judge(subject.entity, now=judge.now, related=wanted)
+        standing = subject.outcomes.get(check.id)
+        before = standing[0] if standing else None
+        outcome = judgement.outcome if judgement else None
+        due = standing is not None and standing[1] <= judge.today - FRESH_FOR.days
+        if outcome:
+            outcomes[check.id] = standing if standing and outcome == before and not due else [outcome, judge.today]
+        if outcome != before or due:
+            result.answers.append(Answer(subject, check, judgement, before))
+    result.outcomes[subject.id] = outcomes
+
+
+async def _read_related(
+    work: Work, subjects: Sequence[Subject], checks: Sequence[Check], judge: Judge
+) -> dict[tuple[UUID, str, str], Related[Any]]:
+    """For each subject, check and parameter, the entities that link to the subject."""
+    found: dict[tuple[UUID, str, str], Related[Any]] = {}
+    read: dict[tuple[str, str], dict[UUID, list[Entity]]] = {}
+    for check in checks:
+        for name, (kind, link) in check.related.items():
+            if (kind, link) not in read:
+                read[kind, link] = await _linking(work, [one.id for one in subjects], kind, link)
+            for subject in subjects:
+                items = tuple(read[kind, link].get(subject.id, ()))
+                found[subject.id, check.id, name] = Related(items, kind in judge.complete)
+    return found
+
+
+async def _linking(work: Work, targets: Sequence[UUID], kind: str, link: str) -> dict[UUID, list[Entity]]:
+    grouped: dict[UUID, list[Entity]] = {}
+    for target, data in await entity_store.linking_to(work, targets, kind=kind, field=link):
+        grouped.setdefault(target, []).append(read_entity(kind, data))
+    return grouped
+
+
+def _judged_by_links(targets: Sequence[tuple[str, UUID]], judge: Judge) -> list[UUID]:
+    """Of the entities that links lead to, those that some check judges by what links to them."""
+    fields = {
+        link
+        for check in judge.catalog.checks
+        if check.provider in {None, judge.connection.provider}
+        for _, link in check.related.values()
+    }
+    return sorted({target for field, target in targets if field in fields})
+
+
+def _new_finding(answer: Answer, connection: Connection, now: datetime) -> Finding:
+    entity, check = answer.subject.entity, answer.check
+    return Finding(
+        id=new_id("find"),
+        org_id=connection.org_id,
+        connection_id=connection.id,
+        provider=connection.provider,
+        entity_id=from_uuid("ent", answer.subject.id),
+        kind=entity.kind,
+        external_id=entity.external_id,
+        subject=label_of(entity),
+        check_id=check.id,
+        title=check.title,
+        severity=check.severity,
+        status="open",
+        values=answer.judgement.values if answer.judgement else {},
+        opened_at=now,
+        changed_at=now,
+    )
+
+
+async def _open(work: Work, found: Sequence[Finding], *, run_id: str, now: datetime) -> None:
+    rows = [
+        (
+            to_uuid(one.id, "find"), to_uuid(one.org_id, "org"), to_uuid(one.connection_id, "conn"), one.provider,
+            to_uuid(one.entity_id, "ent"), one.kind, one.external_id, one.subject, one.check_id, one.title,
+            one.severity, one.status, without_nul(orjson.dumps(one.values)), one.opened_at, one.changed_at,
+        )
+        for one in found
+    ]  # fmt: skip
+    await store.add_findings(work, rows)
+    await store.add_events(work, [(one.id, "opened", one.values) for one in found], at=now, run_id=run_id)
+
+
+async def _reopen(work: Work, found: Sequence[tuple[Finding, Answer]], *, run_id: str, now: datetime) -> None:
+    for finding, answer in found:
+        values = answer.judgement.values if answer.judgement else {}
+        again = {"status": "open", "values": values, "resolved_at": None, "changed_at": now}
+        await store.change_findings(work, [finding.id], **again, reopened=finding.reopened + 1)
+        await store.add_events(work, [(finding.id, "reopened", values)], at=now, run_id=run_id)

@@ -1,0 +1,95 @@
+"""Transform: a record becomes an entity, or a rejection that says which field is wrong and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from tieline.catalog.compile import CompiledOperation
+from tieline.ids import entity_uuid
+from tieline.sdk.context import Record
+from tieline.sdk.entities import Entity
+from tieline.sdk.mapping import Rejected
+
+MAX_RECORD_BYTES = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An entity as read, with its id, the hash that tells whether it changed, and the JSON text of its record."""
+
+    id: UUID
+    entity: Entity
+    hash: bytes
+    raw: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that no entity could be made from."""
+
+    kind: str
+    field: str
+    reason: str
+    record: Any = field(repr=False)
+
+
+@dataclass
+class Transformed:
+    """What a batch of records became. Of a record that comes twice, the later one counts."""
+
+    candidates: dict[UUID, Candidate] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+    skipped: int = 0
+
+
+def transform(
+    records: Sequence[Any], operation: CompiledOperation, *, connection: UUID, options: Mapping[str, Any]
+) -> Transformed:
+    """Filter and map every record of a batch."""
+    result = Transformed()
+    for record in records:
+        made = _transform_one(record, operation, connection, options)
+        if made is None:
+            result.skipped += 1
+        elif isinstance(made, Refusal):
+            result.refusals.append(made)
+        else:
+            result.candidates[made.id] = made
+    return result
+
+
+def _transform_one(
+    record: Any, operation: CompiledOperation, connection: UUID, options: Mapping[str, Any]
+) -> Candidate | Refusal | None:
+    payload, variant = (record.payload, record.variant) if isinstance(record, Record) else (record, None)
+    mapping = operation.mappings.get(variant)
+    if mapping is None:
+        return Refusal("unknown", "variant", f"the operation maps no variant {variant!r}", None)
+    kind = mapping.entity.kind
+    if not isinstance(payload, dict):
+        return Refusal(kind, "record", f"is not an object but {type(payload).__name__}", None)
+    payload = mapping.clean(payload)
+    try:
+        raw = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return Refusal(kind, "record", "holds text or a value that JSON does not allow", None)
+    if len(raw) > MAX_RECORD_BYTES:
+        return Refusal(kind, "record", f"is larger than {MAX_RECORD_BYTES // 1024} KiB", None)
+    made = mapping.apply(payload, variant=variant, options=options)
+    if made is None:
+        return None
+    if isinstance(made, Rejected):
+        return Refusal(kind, made.field, made.reason, payload)
+    digest = blake2b(raw + operation.revisions[variant], digest_size=16).digest()
+    return Candidate(entity_uuid(connection, kind, made.external_id), made, digest, without_nul(raw))
+
+
+def without_nul(text: bytes) -> str:
+    """JSON text as the database takes it: an escaped NUL, which PostgreSQL refuses, becomes the replacement character."""
+    return text.decode().replace("\\u0000", "\\ufffd") if b"\\u0000" in text else text.decode()

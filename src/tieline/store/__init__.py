@@ -1,0 +1,1 @@
+"""All that touches the database: a table and its queries share a file."""

@@ -1,0 +1,36 @@
+"""Many rows at once: COPY into a temporary table, then one INSERT from there.
+
+COPY straight into a table is refused where row-level security holds, and is the fastest way in everywhere else; the temporary
+table has the target's columns and is emptied at the end of each transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Table
+
+from tieline.store.db import Work
+
+
+async def insert_many(
+    work: Work, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], *, on_conflict: str = ""
+) -> None:
+    """Insert rows of driver values (`uuid.UUID`, `datetime`, `str` for JSON, …), in the order of `columns`.
+
+    `on_conflict` is the rest of the statement after `INSERT … SELECT …`.
+    """
+    if not rows:
+        return
+    driver = await work.driver()
+    staging, names = f"incoming_{table.name}", ", ".join(f'"{name}"' for name in columns)
+    await driver.execute(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS "
+        f"AS SELECT {names} FROM {table.name} WITH NO DATA"
+    )
+    await driver.copy_records_to_table(staging, records=rows, columns=list(columns))
+    await driver.execute(
+        f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} {on_conflict}"  # noqa: S608  names are ours
+    )
+    await driver.execute(f"TRUNCATE {staging}")

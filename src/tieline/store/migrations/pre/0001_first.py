@@ -1,0 +1,19 @@
+"""All tables, roles and row-level security of the first release."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = ("pre",)
+
+SCRIPTS = ("0001_roles.sql", "0001_tables.sql", "0001_queue.sql", "0001_security.sql")
+
+
+def upgrade() -> None:
+    """Run the scripts in one transaction."""
+    connection = op.get_bind().connection.dbapi_connection
+    for name in SCRIPTS:
+        script = (Path(__file__).parent / name).read_text(encoding="utf-8")
+        connection.run_async(lambda driver, script=script: driver.execute(script))

@@ -1,0 +1,335 @@
+-- The tables of the first release.
+
+CREATE TABLE organizations (
+    id UUID NOT NULL,
+    slug TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT organizations_pkey PRIMARY KEY (id),
+    CONSTRAINT organizations_slug_key UNIQUE (slug)
+);
+
+CREATE TABLE api_keys (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    hash BYTEA NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE,
+    last_used_at TIMESTAMP WITH TIME ZONE,
+    revoked_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT api_keys_pkey PRIMARY KEY (id),
+    CONSTRAINT api_keys_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT api_keys_prefix_key UNIQUE (prefix)
+);
+
+CREATE INDEX api_keys_org_id_idx ON api_keys (org_id);
+
+CREATE TABLE connections (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    name TEXT NOT NULL,
+    auth TEXT NOT NULL,
+    status TEXT NOT NULL,
+    status_slug TEXT,
+    status_message TEXT,
+    account_id TEXT NOT NULL,
+    account_name TEXT NOT NULL,
+    options JSONB NOT NULL,
+    overrides JSONB DEFAULT '{}' NOT NULL,
+    scopes TEXT[],
+    missing_scopes TEXT[] DEFAULT '{}' NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    validated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    disconnected_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT connections_pkey PRIMARY KEY (id),
+    CONSTRAINT connections_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
+);
+
+CREATE UNIQUE INDEX connections_account_key ON connections (org_id, provider, account_id) WHERE disconnected_at IS NULL;
+
+CREATE INDEX connections_org_id_idx ON connections (org_id, id);
+
+CREATE TABLE idempotency_keys (
+    org_id UUID NOT NULL,
+    key TEXT NOT NULL,
+    request_hash BYTEA NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    status INTEGER,
+    body BYTEA,
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (org_id, key),
+    CONSTRAINT idempotency_keys_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
+);
+
+CREATE TABLE outbox (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    type TEXT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    data JSONB NOT NULL,
+    CONSTRAINT outbox_pkey PRIMARY KEY (id),
+    CONSTRAINT outbox_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
+);
+
+CREATE INDEX outbox_org_id_idx ON outbox (org_id, id);
+
+CREATE TABLE credentials (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    slot TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    sealed BYTEA NOT NULL,
+    key_id TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    retired_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT credentials_pkey PRIMARY KEY (id),
+    CONSTRAINT credentials_connection_id_slot_version_key UNIQUE (connection_id, slot, version),
+    CONSTRAINT credentials_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT credentials_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id)
+);
+
+CREATE INDEX credentials_key_id_idx ON credentials (key_id);
+
+CREATE INDEX credentials_org_id_idx ON credentials (org_id);
+
+CREATE TABLE rate_budgets (
+    connection_id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    remaining INTEGER,
+    reset_at TIMESTAMP WITH TIME ZONE,
+    blocked_until TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT rate_budgets_pkey PRIMARY KEY (connection_id),
+    CONSTRAINT rate_budgets_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id) ON DELETE CASCADE,
+    CONSTRAINT rate_budgets_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
+);
+
+CREATE TABLE runs (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE,
+    finished_at TIMESTAMP WITH TIME ZONE,
+    resume_at TIMESTAMP WITH TIME ZONE,
+    checkpoint JSONB,
+    attempts INTEGER DEFAULT 0 NOT NULL,
+    force BOOLEAN DEFAULT false NOT NULL,
+    pages INTEGER DEFAULT 0 NOT NULL,
+    records INTEGER DEFAULT 0 NOT NULL,
+    skipped INTEGER DEFAULT 0 NOT NULL,
+    rejected INTEGER DEFAULT 0 NOT NULL,
+    created INTEGER DEFAULT 0 NOT NULL,
+    changed INTEGER DEFAULT 0 NOT NULL,
+    unchanged INTEGER DEFAULT 0 NOT NULL,
+    removed INTEGER DEFAULT 0 NOT NULL,
+    findings_opened INTEGER DEFAULT 0 NOT NULL,
+    findings_resolved INTEGER DEFAULT 0 NOT NULL,
+    evidence INTEGER DEFAULT 0 NOT NULL,
+    error_slug TEXT,
+    error_message TEXT,
+    exchange JSONB,
+    CONSTRAINT runs_pkey PRIMARY KEY (id),
+    CONSTRAINT runs_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT runs_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id)
+);
+
+CREATE INDEX runs_connection_id_idx ON runs (connection_id, operation, id);
+
+CREATE INDEX runs_org_id_idx ON runs (org_id, id);
+
+CREATE TABLE schedules (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    connection_id UUID,
+    operation TEXT,
+    every INTERVAL,
+    next_run_at TIMESTAMP WITH TIME ZONE,
+    enabled BOOLEAN DEFAULT true NOT NULL,
+    off_reason TEXT,
+    cause TEXT NOT NULL,
+    generation INTEGER DEFAULT 0 NOT NULL,
+    begun_generation INTEGER DEFAULT 0 NOT NULL,
+    ran_generation INTEGER DEFAULT 0 NOT NULL,
+    held_by UUID,
+    fence INTEGER DEFAULT 0 NOT NULL,
+    held_at TIMESTAMP WITH TIME ZONE,
+    beat_at TIMESTAMP WITH TIME ZONE,
+    run_id UUID,
+    attempt INTEGER DEFAULT 0 NOT NULL,
+    cancel_requested BOOLEAN DEFAULT false NOT NULL,
+    last_error TEXT,
+    CONSTRAINT schedules_pkey PRIMARY KEY (id),
+    CONSTRAINT schedules_connection_id_operation_key UNIQUE (connection_id, operation),
+    CONSTRAINT schedules_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT schedules_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id)
+);
+
+CREATE INDEX schedules_due_idx ON schedules (next_run_at) WHERE held_by IS NULL AND enabled;
+
+CREATE INDEX schedules_held_by_idx ON schedules (held_by) WHERE held_by IS NOT NULL;
+
+CREATE INDEX schedules_waiting_idx ON schedules (org_id, next_run_at) WHERE held_by IS NULL AND enabled;
+
+CREATE TABLE entities (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    hash BYTEA NOT NULL,
+    data JSONB NOT NULL,
+    raw JSON NOT NULL,
+    outcomes JSONB NOT NULL,
+    run_id UUID NOT NULL,
+    first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    removed_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT entities_pkey PRIMARY KEY (id),
+    CONSTRAINT entities_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT entities_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
+    CONSTRAINT entities_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id)
+);
+
+CREATE INDEX entities_operation_idx ON entities (connection_id, operation, id);
+
+CREATE INDEX entities_org_id_idx ON entities (org_id, kind, id);
+
+CREATE TABLE provenances (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    run_id UUID NOT NULL,
+    content JSONB NOT NULL,
+    hash BYTEA NOT NULL,
+    CONSTRAINT provenances_pkey PRIMARY KEY (id),
+    CONSTRAINT provenances_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT provenances_run_id_key UNIQUE (run_id),
+    CONSTRAINT provenances_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id)
+);
+
+CREATE TABLE rejections (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    run_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    field TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    record JSON NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT rejections_pkey PRIMARY KEY (id),
+    CONSTRAINT rejections_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT rejections_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
+);
+
+CREATE INDEX rejections_run_id_idx ON rejections (run_id);
+
+CREATE TABLE run_pages (
+    org_id UUID NOT NULL,
+    run_id UUID NOT NULL,
+    page INTEGER NOT NULL,
+    seen BIGINT[] NOT NULL,
+    CONSTRAINT run_pages_pkey PRIMARY KEY (run_id, page),
+    CONSTRAINT run_pages_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT run_pages_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
+);
+
+CREATE TABLE evidence (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    run_id UUID NOT NULL,
+    entity_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    check_id TEXT NOT NULL,
+    stance TEXT NOT NULL,
+    controls TEXT[] NOT NULL,
+    observed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    content JSONB NOT NULL,
+    hash BYTEA NOT NULL,
+    CONSTRAINT evidence_pkey PRIMARY KEY (id),
+    CONSTRAINT evidence_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT evidence_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
+    CONSTRAINT evidence_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id),
+    CONSTRAINT evidence_entity_id_fkey FOREIGN KEY(entity_id) REFERENCES entities (id)
+);
+
+CREATE INDEX evidence_entity_id_idx ON evidence (entity_id, check_id, id);
+
+CREATE INDEX evidence_org_id_idx ON evidence (org_id, check_id, id);
+
+CREATE TABLE findings (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    entity_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    check_id TEXT NOT NULL,
+    title TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    status TEXT NOT NULL,
+    values JSONB NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    resolved_at TIMESTAMP WITH TIME ZONE,
+    reopened INTEGER DEFAULT 0 NOT NULL,
+    muted_reason TEXT,
+    muted_until TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT findings_pkey PRIMARY KEY (id),
+    CONSTRAINT findings_entity_id_check_id_key UNIQUE (entity_id, check_id),
+    CONSTRAINT findings_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT findings_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
+    CONSTRAINT findings_entity_id_fkey FOREIGN KEY(entity_id) REFERENCES entities (id)
+);
+
+CREATE INDEX findings_connection_id_idx ON findings (connection_id, status);
+
+CREATE INDEX findings_org_id_idx ON findings (org_id, status, id);
+
+CREATE TABLE links (
+    org_id UUID NOT NULL,
+    source_id UUID NOT NULL,
+    field TEXT NOT NULL,
+    target_id UUID NOT NULL,
+    CONSTRAINT links_pkey PRIMARY KEY (source_id, field),
+    CONSTRAINT links_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT links_source_id_fkey FOREIGN KEY(source_id) REFERENCES entities (id) ON DELETE CASCADE
+);
+
+CREATE INDEX links_target_id_idx ON links (target_id, field);
+
+CREATE TABLE finding_events (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    finding_id UUID NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    event TEXT NOT NULL,
+    run_id UUID,
+    actor TEXT,
+    note TEXT,
+    values JSONB NOT NULL,
+    CONSTRAINT finding_events_pkey PRIMARY KEY (id),
+    CONSTRAINT finding_events_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT finding_events_finding_id_fkey FOREIGN KEY(finding_id) REFERENCES findings (id)
+);
+
+CREATE INDEX finding_events_finding_id_idx ON finding_events (finding_id);

@@ -1,0 +1,50 @@
+"""The outbox: domain events, written in the transaction of the change that they tell of, for whoever delivers them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, ForeignKey, Index, Table, Text, insert, select
+
+from tieline.store.db import Work, metadata
+from tieline.store.listing import Listing, Paging, list_page
+from tieline.store.types import Id, Json, UtcTime
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Id("evt"), primary_key=True),
+    Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("data", Json, nullable=False),
+    Index("outbox_org_id_idx", "org_id", "id"),
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, such as `finding.opened`; `data` holds ids and display values, never secrets."""
+
+    id: str
+    org_id: str
+    type: str
+    at: datetime
+    data: dict[str, Any]
+
+
+async def add_to_outbox(work: Work, events: Sequence[Event]) -> None:
+    """Append events."""
+    if events:
+        await work.connection.execute(insert(outbox), [vars(event) for event in events])
+
+
+async def list_outbox(work: Work, paging: Paging, *, type: str | None = None) -> Listing[Event]:
+    """Events, oldest first."""
+    query = select(outbox).where(outbox.c.org_id == work.org_id)
+    if type:
+        query = query.where(outbox.c.type == type)
+    return await list_page(work, query, outbox.c.id, paging, read=lambda row: Event(**row._mapping))

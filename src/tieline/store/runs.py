@@ -1,0 +1,248 @@
+"""Runs: executions of an operation for a connection, what they have seen so far, and samples of what they rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from tieline.errors import NotFound
+from tieline.ids import new_id
+from tieline.store.db import Work, metadata
+from tieline.store.listing import Listing, Paging, list_page
+from tieline.store.types import Id, Json, RawJson, UtcTime
+
+UNFINISHED = ("queued", "running")
+COUNTS = (
+    "pages", "records", "skipped", "rejected", "created", "changed", "unchanged", "removed",
+    "findings_opened", "findings_resolved", "evidence",
+)  # fmt: skip
+SAMPLES_PER_RUN = 20
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Id("run"), primary_key=True),
+    Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
+    Column("connection_id", Id("conn"), ForeignKey("connections.id"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("finished_at", UtcTime),
+    Column("resume_at", UtcTime),
+    Column("checkpoint", Json),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("force", Boolean, nullable=False, server_default=text("false")),
+    *(Column(name, Integer, nullable=False, server_default=text("0")) for name in COUNTS),
+    Column("error_slug", Text),
+    Column("error_message", Text),
+    Column("exchange", Json),
+    Index("runs_org_id_idx", "org_id", "id"),
+    Index("runs_connection_id_idx", "connection_id", "operation", "id"),
+)
+
+run_pages = Table(
+    "run_pages",
+    metadata,
+    Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
+    Column("run_id", Id("run"), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("seen", ARRAY(BigInteger), nullable=False),
+    PrimaryKeyConstraint("run_id", "page"),
+)
+
+rejections = Table(
+    "rejections",
+    metadata,
+    Column("id", Id("rej"), primary_key=True),
+    Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
+    Column("run_id", Id("run"), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("record", RawJson, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution; `resume_at` is set while it waits for the provider, `checkpoint` is where it goes on."""
+
+    id: str
+    org_id: str
+    connection_id: str
+    provider: str
+    operation: str
+    kind: str
+    cause: str
+    status: str
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    resume_at: datetime | None = None
+    checkpoint: dict[str, Any] | None = None
+    attempts: int = 0
+    force: bool = False
+    pages: int = 0
+    records: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    created: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    findings_opened: int = 0
+    findings_resolved: int = 0
+    evidence: int = 0
+    error_slug: str | None = None
+    error_message: str | None = None
+    exchange: dict[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A sample of a record that no entity could be made from."""
+
+    id: str
+    run_id: str
+    kind: str
+    field: str
+    reason: str
+    record: Any
+    at: datetime
+
+
+async def create_run(
+    work: Work, *, connection_id: str, provider: str, operation: str, kind: str, cause: str, now: datetime, force: bool = False
+) -> Run:
+    """Add a queued run."""
+    run = Run(new_id("run"), work.org_id, connection_id, provider, operation, kind, cause, "queued", now, force=force)
+    values = {"org_id": work.org_id, "created_at": now, "force": force}
+    values |= {name: getattr(run, name) for name in ("id", "connection_id", "provider", "operation", "kind", "cause", "status")}
+    await work.connection.execute(insert(runs).values(**values))
+    return run
+
+
+async def get_run(work: Work, run_id: str) -> Run:
+    """One run; raises `NotFound`."""
+    query = select(runs).where(runs.c.id == run_id, runs.c.org_id == work.org_id)
+    row = (await work.connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no run {run_id[:60]!r}")
+    return Run(**row._mapping)
+
+
+async def list_runs(
+    work: Work,
+    paging: Paging,
+    *,
+    connection_id: str | None = None,
+    operation: str | None = None,
+    status: str | None = None,
+) -> Listing[Run]:
+    """Runs, newest first."""
+    query = select(runs).where(runs.c.org_id == work.org_id)
+    if connection_id:
+        query = query.where(runs.c.connection_id == connection_id)
+    if operation:
+        query = query.where(runs.c.operation == operation)
+    if status:
+        query = query.where(runs.c.status == status)
+    return await list_page(work, query, runs.c.id, paging, read=lambda row: Run(**row._mapping), newest_first=True)
+
+
+async def update_run(work: Work, run_id: str, **values: Any) -> None:
+    """Change some columns."""
+    await work.connection.execute(
+        update(runs).where(runs.c.id == run_id, runs.c.org_id == work.org_id).values(**values)
+    )
+
+
+async def save_progress(
+    work: Work, run_id: str, *, checkpoint: dict[str, Any] | None, counts: dict[str, int], seen: Sequence[int]
+) -> None:
+    """Add one page's counts, the place to go on from, and the keys of the entities that it held."""
+    added = {name: runs.c[name] + count for name, count in counts.items() if count}
+    mine = (runs.c.id == run_id) & (runs.c.org_id == work.org_id)
+    values = {**added, "pages": runs.c.pages + 1, "checkpoint": checkpoint}
+    page = (
+        await work.connection.execute(update(runs).where(mine).values(values).returning(runs.c.pages))
+    ).scalar_one()
+    if seen:
+        row = {"org_id": work.org_id, "run_id": run_id, "page": page, "seen": list(seen)}
+        await work.connection.execute(insert(run_pages).values(**row))
+
+
+async def forget_pages(work: Work, run_id: str) -> None:
+    """Drop what a finished run had seen: it was needed only for its own sweep."""
+    await work.connection.execute(
+        delete(run_pages).where(run_pages.c.run_id == run_id, run_pages.c.org_id == work.org_id)
+    )
+
+
+async def save_rejections(work: Work, run_id: str, samples: Sequence[dict[str, Any]], *, now: datetime) -> None:
+    """Keep samples of rejected records, at most 20 a run."""
+    if not samples:
+        return
+    query = select(func.count()).where(rejections.c.run_id == run_id, rejections.c.org_id == work.org_id)
+    room = SAMPLES_PER_RUN - int((await work.connection.execute(query)).scalar_one())
+    rows = [{"id": new_id("rej"), "org_id": work.org_id, "run_id": run_id, "at": now, **one} for one in samples[: max(room, 0)]]
+    if rows:
+        await work.connection.execute(insert(rejections), rows)
+
+
+async def list_rejections(work: Work, run_id: str, paging: Paging) -> Listing[Rejection]:
+    """The samples of one run."""
+    columns = [rejections.c[name] for name in Rejection.__dataclass_fields__]
+    query = select(*columns).where(rejections.c.run_id == run_id, rejections.c.org_id == work.org_id)
+    return await list_page(work, query, rejections.c.id, paging, read=lambda row: Rejection(**row._mapping))
+
+
+async def last_finished(work: Work, connection_id: str, operation: str) -> Run | None:
+    """The newest finished run of one operation."""
+    query = (
+        select(runs)
+        .where(runs.c.connection_id == connection_id, runs.c.operation == operation, runs.c.org_id == work.org_id)
+        .where(runs.c.status.not_in(UNFINISHED))
+        .order_by(runs.c.id.desc())
+        .limit(1)
+    )
+    row = (await work.connection.execute(query)).one_or_none()
+    return Run(**row._mapping) if row else None
+
+
+async def complete_operations(work: Work, connection_id: str) -> set[str]:
+    """Operations whose newest finished run succeeded, so that what they did not show is known to be absent."""
+    newest = (
+        select(runs.c.operation, runs.c.status)
+        .distinct(runs.c.operation)
+        .where(runs.c.connection_id == connection_id, runs.c.org_id == work.org_id)
+        .where(runs.c.status.not_in(UNFINISHED))
+        .order_by(runs.c.operation, runs.c.id.desc())
+    )
+    return {row.operation for row in await work.connection.execute(newest) if row.status == "succeeded"}

@@ -1,0 +1,462 @@
+"""Schedules: what should run, when, and who runs it now; one row for each operation of a connection.
+
+A trigger of any origin raises `generation` and makes the row due. Admission gives a due row a *hold* (`held_by`); the one
+who begins takes a *fence*, a number that rises each time, and whatever is written on behalf of the row states hold and
+fence: a process that was thought dead and comes back finds its writes refused (`HoldLost`). At the end the row is
+released. A trigger that came during the run has moved `generation` past `begun_generation` and makes the next run.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    Interval,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    bindparam,
+    case,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from tieline.errors import TielineError
+from tieline.ids import new_id
+from tieline.store.db import SystemWork, Work, metadata
+from tieline.store.types import Id, UtcTime
+
+DUE_CHANNEL = "tieline_due"
+"""The NOTIFY channel that wakes admission."""
+
+_FIRST_DELAY = timedelta(seconds=30)
+_LONGEST_DELAY = timedelta(hours=1)
+_TICK_LOCK = 0x7469_6C6E  # any number that nothing else in this database locks
+_WAITING = text("held_by IS NULL AND enabled")
+_NONE_YET = text("0")
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Id("sched"), primary_key=True),
+    Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("connection_id", Id("conn"), ForeignKey("connections.id")),
+    Column("operation", Text),
+    Column("every", Interval),
+    Column("next_run_at", UtcTime),
+    Column("enabled", Boolean, nullable=False, server_default=text("true")),
+    Column("off_reason", Text),
+    Column("cause", Text, nullable=False),
+    Column("generation", Integer, nullable=False, server_default=_NONE_YET),
+    Column("begun_generation", Integer, nullable=False, server_default=_NONE_YET),
+    Column("ran_generation", Integer, nullable=False, server_default=_NONE_YET),
+    Column("held_by", Uuid),
+    Column("fence", Integer, nullable=False, server_default=_NONE_YET),
+    Column("held_at", UtcTime),
+    Column("beat_at", UtcTime),
+    Column("run_id", Id("run")),
+    Column("attempt", Integer, nullable=False, server_default=_NONE_YET),
+    Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("last_error", Text),
+    UniqueConstraint("connection_id", "operation"),
+    Index("schedules_waiting_idx", "org_id", "next_run_at", postgresql_where=_WAITING),
+    Index("schedules_due_idx", "next_run_at", postgresql_where=_WAITING),
+    Index("schedules_held_by_idx", "held_by", postgresql_where=text("held_by IS NOT NULL")),
+)
+
+
+class HoldLost(TielineError):  # noqa: N818  named for what happened, like the others
+    """The row has been given to somebody else: what was to be written must not be."""
+
+    slug = "hold-lost"
+    status = 409
+    advice = "Nothing to do: another worker goes on with it."
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The right to run a schedule, as handed from admission to a worker; it has a fence once it was begun."""
+
+    id: UUID
+    schedule_id: str
+    org_id: str
+    kind: str
+    fence: int = 0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What should run and when.
+
+    `next_run_at` is `None` when nothing is planned, `run_id` names the unfinished run that the next hold continues, and
+    `attempt` counts failures in a row.
+    """
+
+    id: str
+    org_id: str
+    kind: str
+    provider: str
+    cause: str
+    connection_id: str | None = None
+    operation: str | None = None
+    every: timedelta | None = None
+    next_run_at: datetime | None = None
+    enabled: bool = True
+    off_reason: str | None = None
+    generation: int = 0
+    begun_generation: int = 0
+    ran_generation: int = 0
+    held_by: UUID | None = None
+    fence: int = 0
+    held_at: datetime | None = None
+    beat_at: datetime | None = None
+    run_id: str | None = None
+    attempt: int = 0
+    cancel_requested: bool = False
+    last_error: str | None = None
+
+    @property
+    def hold(self) -> Hold:
+        """The hold on it, with its fence; raises `HoldLost` if there is none."""
+        if self.held_by is None:
+            raise HoldLost("This schedule is not held")
+        return Hold(self.held_by, self.id, self.org_id, self.kind, self.fence)
+
+
+@dataclass(frozen=True)
+class EngineCounts:
+    """How the engine stands: rows that are due and wait, rows that are held, and since when the oldest waits."""
+
+    waiting: int
+    held: int
+    oldest: datetime | None
+
+
+# What an organization does with its schedules
+
+
+async def create_schedules(
+    work: Work,
+    connection_id: str,
+    provider: str,
+    operations: Sequence[tuple[str, timedelta]],
+    *,
+    now: datetime,
+    cause: str = "connect",
+) -> list[Schedule]:
+    """Add a schedule, due at once, for each operation that has none; returns those added."""
+    if not operations:
+        return []
+    common: dict[str, Any] = {
+        "org_id": work.org_id,
+        "kind": "sync",
+        "provider": provider,
+        "connection_id": connection_id,
+    }
+    common |= {"next_run_at": now, "cause": cause, "generation": 1}
+    rows = [{"id": new_id("sched"), "operation": name, "every": every, **common} for name, every in operations]
+    query = insert(schedules).values(rows).on_conflict_do_nothing().returning(schedules)
+    added = [Schedule(**row._mapping) for row in await work.connection.execute(query)]
+    await _wake(work)
+    return added
+
+
+async def trigger(
+    work: Work, connection_id: str, *, operation: str | None = None, now: datetime, cause: str
+) -> list[Schedule]:
+    """Make one or all operations of a connection due now, those that run already once more; disabled ones stay as they are."""
+    query = (
+        update(schedules)
+        .where(_of(work, connection_id, operation), schedules.c.enabled)
+        .values(
+            generation=schedules.c.generation + 1, next_run_at=func.least(schedules.c.next_run_at, now), cause=cause
+        )
+        .returning(schedules)
+    )
+    triggered = [Schedule(**row._mapping) for row in await work.connection.execute(query)]
+    await _wake(work)
+    return triggered
+
+
+async def list_schedules(work: Work, connection_id: str) -> list[Schedule]:
+    """The schedules of a connection, by operation."""
+    query = select(schedules).where(_of(work, connection_id, None)).order_by(schedules.c.operation)
+    return [Schedule(**row._mapping) for row in await work.connection.execute(query)]
+
+
+async def get_schedule(work: Work, connection_id: str, operation: str) -> Schedule | None:
+    """The schedule of one operation."""
+    row = (await work.connection.execute(select(schedules).where(_of(work, connection_id, operation)))).one_or_none()
+    return Schedule(**row._mapping) if row else None
+
+
+async def set_run(work: Work, schedule_id: str, run_id: str | None) -> None:
+    """Name the unfinished run that the schedule is about."""
+    await work.connection.execute(update(schedules).where(_one(work, schedule_id)).values(run_id=run_id))
+
+
+async def set_enabled(
+    work: Work,
+    connection_id: str,
+    enabled: bool,
+    *,
+    operation: str | None = None,
+    reason: str | None = None,
+    now: datetime,
+) -> None:
+    """Switch off, for a reason that is shown, or on again: then it is due now."""
+    values: dict[str, Any] = {"enabled": enabled, "off_reason": None if enabled else reason}
+    if enabled:
+        values["next_run_at"] = now
+    changed = _of(work, connection_id, operation) & (schedules.c.enabled != enabled)
+    await work.connection.execute(update(schedules).where(changed).values(values))
+    if enabled:
+        await _wake(work)
+
+
+async def request_cancel(work: Work, schedule_id: str) -> bool:
+    """Ask that the unfinished run be ended: by its worker, or if it waits, by one that is called now; says if there is one."""
+    unfinished = schedules.c.held_by.is_not(None) | schedules.c.run_id.is_not(None)
+    due = case(
+        (schedules.c.held_by.is_(None), func.least(schedules.c.next_run_at, func.now())), else_=schedules.c.next_run_at
+    )
+    query = update(schedules).where(_one(work, schedule_id), unfinished).values(cancel_requested=True, next_run_at=due)
+    asked = (await work.connection.execute(query)).rowcount > 0
+    await _wake(work)
+    return asked
+
+
+# What a worker does with a hold
+
+
+async def begin(work: Work, hold: Hold, *, now: datetime | None = None) -> Schedule | None:
+    """Begin what is held, or go on with it: `None` if the hold is another's by now (a late or repeated job).
+
+    A hold without a fence takes a new one, which shuts out whoever began it before; a hold with a fence must still have
+    it. All that follows needs the hold with its fence, which is the schedule's `hold`.
+    """
+    taken = 0 if hold.fence else 1
+    mine = _held(work, hold) if hold.fence else _one(work, hold.schedule_id) & (schedules.c.held_by == hold.id)
+    values: dict[str, Any] = {"fence": schedules.c.fence + taken, **_generations()}
+    if now:
+        values["beat_at"] = now
+    row = (
+        await work.connection.execute(update(schedules).where(mine).values(values).returning(schedules))
+    ).one_or_none()
+    return Schedule(**row._mapping) if row else None
+
+
+async def keep(work: Work, hold: Hold, *, now: datetime) -> bool:
+    """Prove, within the transaction of a page, that the hold is still ours, and say so to others; raises `HoldLost`.
+
+    Returns whether somebody asked to cancel. It locks the row until the transaction ends, so call it last.
+    """
+    query = update(schedules).where(_held(work, hold)).values(beat_at=now).returning(schedules.c.cancel_requested)
+    row = (await work.connection.execute(query)).one_or_none()
+    if row is None:
+        raise HoldLost("Another worker has taken over")
+    return bool(row.cancel_requested)
+
+
+async def release(
+    work: Work,
+    hold: Hold,
+    *,
+    now: datetime,
+    next_run_at: datetime | None,
+    run_id: str | None,
+    attempt: int,
+    error: str | None,
+    done: bool,
+) -> None:
+    """End the hold, in the transaction of the last page; raises `HoldLost`.
+
+    `done` says that the run is over: if a trigger came meanwhile the schedule is due now, else at `next_run_at`. A run that
+    is not over waits until `next_run_at` and is then continued as `run_id`.
+    """
+    values: dict[str, Any] = {"run_id": run_id, "attempt": attempt, "last_error": error, "next_run_at": next_run_at}
+    values["cancel_requested"] = False
+    if done:
+        triggered = schedules.c.generation > schedules.c.begun_generation
+        values["ran_generation"] = schedules.c.begun_generation
+        values["next_run_at"] = case((triggered, now), else_=bindparam("planned", next_run_at, UtcTime))
+    if not await _free(work, hold, now, values):
+        raise HoldLost("Another worker has taken over")
+
+
+async def give_back(work: Work, hold: Hold, *, now: datetime, error: str | None = None) -> bool:
+    """End a hold whose run is not over: due at once, or after a failure (`error` names it) with backoff.
+
+    The run and its place are kept. Says whether the hold was still ours.
+    """
+    if error is None:
+        return await _free(work, hold, now, {"next_run_at": now})
+    row = (await work.connection.execute(select(schedules.c.attempt).where(_held(work, hold)))).one_or_none()
+    if row is None:
+        return False
+    values = {"next_run_at": now + backoff(row.attempt), "attempt": row.attempt + 1, "last_error": error}
+    return await _free(work, hold, now, values)
+
+
+def backoff(attempt: int) -> timedelta:
+    """How long to wait after failure number `attempt` (from 0): 30 s, doubled each time up to 1 h, give or take a quarter."""
+    delay = _LONGEST_DELAY if attempt > 10 else min(_FIRST_DELAY * 2 ** max(attempt, 0), _LONGEST_DELAY)
+    return delay * random.uniform(0.75, 1.25)  # noqa: S311  spreads load, keeps no secret
+
+
+# What the platform does over all organizations
+
+
+async def admit(
+    work: SystemWork, *, now: datetime, kinds: Sequence[str], free_slots: int, org_cap: int, provider_cap: int
+) -> list[Hold]:
+    """Give holds to due rows, as many as there are free slots, to organizations in turn.
+
+    No organization gets to hold more than `org_cap` rows, and no provider more than `provider_cap`, what they hold already
+    included. Nothing is given while another process is at it.
+    """
+    lock = select(func.pg_try_advisory_xact_lock(_TICK_LOCK))
+    if free_slots < 1 or not (await work.connection.execute(lock)).scalar_one():
+        return []
+    values = {"now": now, "kinds": list(kinds), "slots": free_slots, "org_cap": org_cap, "provider_cap": provider_cap}
+    rows = await work.connection.execute(_ADMIT, values)
+    return [Hold(row.held_by, row.id, row.org_id, row.kind) for row in rows]
+
+
+async def beat(work: SystemWork, holds: Sequence[Hold], *, now: datetime) -> None:
+    """Say that these holds are alive; rows that a page locks just now are skipped, for the page says so itself."""
+    fences = {hold.schedule_id: hold.fence for hold in holds}
+    own = select(schedules.c.id, schedules.c.fence).where(
+        schedules.c.id.in_(fences), schedules.c.held_by.in_([hold.id for hold in holds])
+    )
+    rows = await work.connection.execute(own.with_for_update(skip_locked=True))
+    alive = [row.id for row in rows if row.fence == fences[row.id]]
+    await work.connection.execute(update(schedules).where(schedules.c.id.in_(alive)).values(beat_at=now))
+
+
+async def release_stale(work: SystemWork, *, now: datetime, older_than: timedelta) -> int:
+    """Free the rows whose holder has been silent for so long, with backoff, keeping their runs; returns how many."""
+    silent = schedules.c.held_by.is_not(None) & (schedules.c.beat_at < now - older_than)
+    stale = select(schedules.c.id, schedules.c.attempt).where(silent).with_for_update(skip_locked=True)
+    rows = (await work.connection.execute(stale)).all()
+    for row in rows:
+        values = _FREE | {"next_run_at": now + backoff(row.attempt), "attempt": row.attempt + 1, "last_error": "stale"}
+        await work.connection.execute(update(schedules).where(schedules.c.id == row.id).values(values))
+    return len(rows)
+
+
+async def engine_counts(work: SystemWork, *, now: datetime) -> EngineCounts:
+    """How many rows wait and are held, and since when the oldest waits."""
+    due = schedules.c.held_by.is_(None) & schedules.c.enabled & (schedules.c.next_run_at <= now)
+    waiting = select(func.count().label("rows"), func.min(schedules.c.next_run_at).label("oldest")).where(due)
+    row = (await work.connection.execute(waiting)).one()
+    holds = select(func.count()).where(schedules.c.held_by.is_not(None))
+    return EngineCounts(row.rows, (await work.connection.execute(holds)).scalar_one(), row.oldest)
+
+
+async def next_due(work: SystemWork) -> datetime | None:
+    """When the next row becomes due, or became."""
+    query = select(func.min(schedules.c.next_run_at)).where(schedules.c.held_by.is_(None), schedules.c.enabled)
+    due: datetime | None = (await work.connection.execute(query)).scalar_one()
+    return due
+
+
+_FREE: dict[str, Any] = {"held_by": None, "held_at": None, "beat_at": None}
+
+# Organizations take turns: a row's turn is its place in its organization's queue, plus what that one holds already. The rows
+# are locked with SKIP LOCKED because a caller's open transaction may just be triggering one of them.
+_ADMIT = text("""
+    WITH org_load AS (
+        SELECT org_id, count(*) AS held FROM schedules WHERE held_by IS NOT NULL GROUP BY org_id
+    ), provider_load AS (
+        SELECT provider, count(*) AS held FROM schedules WHERE held_by IS NOT NULL GROUP BY provider
+    ), waiting AS (
+        SELECT DISTINCT org_id FROM schedules
+         WHERE held_by IS NULL AND enabled AND next_run_at <= :now AND kind = ANY(:kinds)
+    ), candidates AS (
+        SELECT due.*, coalesce(org_load.held, 0)
+               + row_number() OVER (PARTITION BY waiting.org_id ORDER BY due.next_run_at, due.id) AS turn
+          FROM waiting
+          LEFT JOIN org_load USING (org_id)
+         CROSS JOIN LATERAL (
+               SELECT id, next_run_at, provider, coalesce(provider_load.held, 0) AS provider_held
+                 FROM schedules LEFT JOIN provider_load USING (provider)
+                WHERE org_id = waiting.org_id AND held_by IS NULL AND enabled
+                  AND next_run_at <= :now AND kind = ANY(:kinds)
+                  AND coalesce(provider_load.held, 0) < CAST(:provider_cap AS bigint)
+                ORDER BY next_run_at, id
+                LIMIT greatest(CAST(:org_cap AS bigint) - coalesce(org_load.held, 0), 0)
+         ) AS due
+    ), ranked AS (
+        SELECT id, turn, next_run_at,
+               provider_held + row_number() OVER (PARTITION BY provider ORDER BY turn, next_run_at, id) AS place
+          FROM candidates
+    ), chosen AS (
+        SELECT id FROM ranked WHERE place <= CAST(:provider_cap AS bigint)
+         ORDER BY turn, next_run_at, id LIMIT CAST(:slots AS bigint)
+    ), locked AS (
+        SELECT id FROM schedules
+         WHERE id IN (SELECT id FROM chosen) AND held_by IS NULL AND enabled AND next_run_at <= :now
+           FOR UPDATE SKIP LOCKED
+    )
+    UPDATE schedules SET held_by = gen_random_uuid(), held_at = :now, beat_at = :now
+      FROM locked WHERE schedules.id = locked.id
+ RETURNING schedules.id, schedules.org_id, schedules.kind, schedules.held_by
+""").columns(id=Id("sched"), org_id=Id("org"), kind=Text, held_by=Uuid)
+
+
+def _of(work: Work, connection_id: str, operation: str | None) -> ColumnElement[bool]:
+    mine = (schedules.c.org_id == work.org_id) & (schedules.c.connection_id == connection_id)
+    return mine if operation is None else mine & (schedules.c.operation == operation)
+
+
+def _one(work: Work, schedule_id: str) -> ColumnElement[bool]:
+    return (schedules.c.org_id == work.org_id) & (schedules.c.id == schedule_id)
+
+
+def _held(work: Work, hold: Hold) -> ColumnElement[bool]:
+    return _one(work, hold.schedule_id) & (schedules.c.held_by == hold.id) & (schedules.c.fence == hold.fence)
+
+
+def _generations() -> dict[str, Any]:
+    """What a beginning does to the generations: a new run covers all triggers until now, one that goes on only its own.
+
+    A run begun by the calendar gets a generation too, so that begun and unfinished always shows as begun > ran.
+    """
+    goes_on = schedules.c.run_id.is_not(None) & (schedules.c.begun_generation > schedules.c.ran_generation)
+    newest = func.greatest(schedules.c.generation, schedules.c.ran_generation + 1)
+    return {
+        "generation": case((goes_on, schedules.c.generation), else_=newest),
+        "begun_generation": case((goes_on, schedules.c.begun_generation), else_=newest),
+    }
+
+
+async def _free(work: Work, hold: Hold, now: datetime, values: dict[str, Any]) -> bool:
+    """Clear the hold if it is ours, and wake admission if the row is due."""
+    query = update(schedules).where(_held(work, hold)).values(_FREE | values).returning(schedules.c.next_run_at)
+    row = (await work.connection.execute(query)).one_or_none()
+    if row and row.next_run_at and row.next_run_at <= now:
+        await _wake(work)
+    return row is not None
+
+
+async def _wake(work: Work) -> None:
+    """Tell admission, when this transaction commits, that something may be due."""
+    await work.connection.execute(select(func.pg_notify(DUE_CHANNEL, "")))

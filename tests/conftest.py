@@ -1,0 +1,126 @@
+"""What all tests share: one real PostgreSQL for the session, and a fresh organization, or a fresh database, for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from tieline.catalog import load_catalog
+from tieline.clock import SystemClock
+from tieline.flows.parts import Parts
+from tieline.sdk.addresses import AddressPolicy
+from tieline.store.db import Db
+from tieline.store.embedded import running
+from tieline.store.migrate import migrate
+from tieline.store.organizations import Organization, create_organization
+from tieline.vault import LocalKeyRing, Vault
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """A folder that another account can pass through: run as root, PostgreSQL works as an account of its own."""
+    path = Path(tempfile.mkdtemp(prefix="tieline-tests-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(place: Path) -> Iterator[str]:
+    """The URL of the session's PostgreSQL."""
+    if url := os.environ.get("TIELINE_TEST_DATABASE_URL"):
+        yield url
+        return
+    with running(place / "data", state_dir=place / "state") as started:
+        yield started.url
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> str:
+    """The name of a migrated database from which others are copied."""
+    name = f"template_{uuid4().hex[:12]}"
+    asyncio.run(_run(server, f"CREATE DATABASE {name}"))
+    asyncio.run(migrate(named(server, name)))
+    return name
+
+
+@pytest.fixture(scope="session")
+def database_url(server: str, template: str) -> str:
+    """A migrated database that the tests of a session share, each in an organization of its own."""
+    name = f"shared_{uuid4().hex[:12]}"
+    asyncio.run(_run(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    return named(server, name)
+
+
+@pytest.fixture
+def fresh_database_url(server: str, template: str) -> Iterator[str]:
+    """A migrated database for this test alone."""
+    name = f"fresh_{uuid4().hex[:12]}"
+    asyncio.run(_run(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield named(server, name)
+    asyncio.run(_run(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def ring() -> LocalKeyRing:
+    """A key ring."""
+    return LocalKeyRing.generate()
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Db]:
+    """The shared database."""
+    opened = Db(database_url, pool_size=5)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def organization(db: Db) -> Organization:
+    """An organization for this test alone."""
+    return await new_organization(db)
+
+
+@pytest.fixture
+def parts(db: Db, ring: LocalKeyRing) -> Parts:
+    """The parts of a running Tieline that may reach loopback."""
+    return parts_of(db, ring)
+
+
+@pytest.fixture
+def make_organization(db: Db) -> Callable[[], object]:
+    """Make further organizations."""
+    return lambda: new_organization(db)
+
+
+def parts_of(db: Db, ring: LocalKeyRing) -> Parts:
+    """The parts over a database."""
+    return Parts(db, load_catalog(), Vault(ring), SystemClock(), AddressPolicy.parse("127.0.0.1"))
+
+
+async def new_organization(db: Db) -> Organization:
+    """A new organization with a name of its own."""
+    async with db.system() as work:
+        return await create_organization(work, slug=f"org-{uuid4().hex[:12]}", name="Test", now=SystemClock().now())
+
+
+def named(url: str, database: str) -> str:
+    """The same server's URL for another database."""
+    head, _, query = url.partition("?")
+    return f"{head.rpartition('/')[0]}/{database}" + (f"?{query}" if query else "")
+
+
+async def _run(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

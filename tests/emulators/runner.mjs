@@ -1,0 +1,168 @@
+// Serves npm `emulate` (0.12.2) through a front of our own, for the tests.
+//
+//   node runner.mjs PACKAGE_DIRECTORY    with the configuration as one line of JSON on standard input:
+//   {"services": ["github", "okta"], "seed": {...}, "without_second_factor": ["login", ...]}
+//
+// Answers one line of JSON, {"github": "http://127.0.0.1:…", …}, when ready, and ends when standard input closes.
+// The emulators are started by their public interface; the front adds what they lack:
+//   - a token that is not in the seed, or was revoked, gets 401 (alone they take it for the first seeded user);
+//   - POST /_tb/reset, POST /_tb/revoke {token}, POST /_tb/faults {rules}, GET /_tb/log, on each service;
+//   - GitHub: GET /orgs/{org}/repos, and the 2fa_disabled filter of GET /orgs/{org}/members, for owners only;
+//   - Okta: GET /api/v1/users/{id}/factors: one factor each, none for every third person, by the number in the id;
+//     GET /api/v1/users leaves out the DEPROVISIONED and knows the filter `status eq "…"`, as Okta documents both.
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
+
+const HOST = "127.0.0.1";
+const NOT_FORWARDED = new Set(["connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding"]);
+
+const lines = createInterface({ input: process.stdin });
+const config = JSON.parse(await new Promise((resolve) => lines.once("line", resolve)));
+lines.once("close", () => process.exit(0));
+const { createEmulator } = await import(pathToFileURL(join(process.argv[2], "node_modules/emulate/dist/api.js")).href);
+
+const json = (status, body, headers = {}) => ({ status, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) });
+const refusals = {
+  github: json(401, { message: "Bad credentials" }),
+  okta: json(401, { errorCode: "E0000011", errorSummary: "Invalid token provided" }),
+};
+
+// What the emulators lack, by service: [pattern of the path, (match, url, ask) => answer, or nothing to let it pass].
+const additions = {
+  github: [
+    [/^\/orgs\/([^/]+)\/repos$/, async ([, org], url, ask) => {
+      const page = url.searchParams.get("page") ?? "1";
+      const size = url.searchParams.get("per_page") ?? "30";
+      const found = await ask(`/search/repositories?q=org:${org}&per_page=${size}&page=${page}`);
+      const next = found.headers.link?.includes('rel="next"') && `<${url.origin}/orgs/${org}/repos?per_page=${size}&page=${+page + 1}>; rel="next"`;
+      return json(found.status, JSON.parse(found.body).items, next ? { link: next } : {});
+    }],
+    [/^\/orgs\/([^/]+)\/members$/, async ([, org], url, ask) => {
+      if (url.searchParams.get("filter") !== "2fa_disabled") return undefined;
+      const asking = JSON.parse((await ask("/user")).body).login;
+      const membership = JSON.parse((await ask(`/orgs/${org}/memberships/${asking}`)).body);
+      if (membership.role !== "admin") return json(422, { message: "Only owners can use this filter." });
+      const people = await Promise.all(config.without_second_factor.map((login) => ask(`/users/${login}`)));
+      return json(200, people.map((person) => JSON.parse(person.body)));
+    }],
+  ],
+  okta: [
+    [/^\/api\/v1\/users$/, async (_, url, ask) => {
+      const status = url.searchParams.get("filter")?.match(/^status eq "(\w+)"$/)?.[1];
+      if (!status) {
+        const page = await ask(url.pathname + url.search);
+        const people = JSON.parse(page.body);
+        return { ...page, body: JSON.stringify(people.filter((person) => person.status !== "DEPROVISIONED")) };
+      }
+      const found = [];
+      for (let number = 1, page; page?.length !== 0; number += 1) {
+        page = JSON.parse((await ask(`/api/v1/users?per_page=100&page=${number}`)).body);
+        found.push(...page.filter((person) => person.status === status));
+      }
+      return json(200, found);
+    }],
+    [/^\/api\/v1\/users\/([^/]+)\/factors$/, async ([, id], url, ask) => {
+      const person = await ask(`/api/v1/users/${id}`);
+      if (person.status !== 200) return person;
+      const { created } = JSON.parse(person.body);
+      if (Number(id.match(/\d+$/)?.[0] ?? 0) % 3 === 0) return json(200, []);
+      return json(200, [{ id: `fac-${id}`, factorType: "token:software:totp", provider: "GOOGLE", vendorName: "GOOGLE", status: "ACTIVE", created, lastUpdated: created }]);
+    }],
+  ],
+};
+
+class Front {
+  constructor(service) {
+    this.service = service;
+    this.server = createServer((request, response) => this.answer(request, response));
+  }
+
+  async open() {
+    await new Promise((resolve) => this.server.listen(0, HOST, resolve));
+    this.url = `http://${HOST}:${this.server.address().port}`;
+    await this.reset();
+  }
+
+  // A new emulator each time: its own reset keeps its count of requests.
+  async reset() {
+    const before = this.emulator;
+    const port = await freePort();
+    this.emulator = await createEmulator({ service: this.service, hostname: HOST, port, baseUrl: this.url, seed: config.seed });
+    this.origin = `http://${HOST}:${port}`;
+    this.tokens = new Set(Object.keys(config.seed.tokens));
+    this.rules = [];
+    this.log = [];
+    await before?.close();
+  }
+
+  async answer(request, response) {
+    const body = await read(request);
+    const url = new URL(request.url, this.url);
+    const { status, headers, body: text } = await (url.pathname.startsWith("/_tb/") ? this.control(url, body) : this.serve(request, url, body));
+    response.writeHead(status, headers).end(text);
+  }
+
+  async control(url, body) {
+    const given = body.length ? JSON.parse(body) : {};
+    if (url.pathname === "/_tb/log") return json(200, { requests: this.log });
+    if (url.pathname === "/_tb/reset") await this.reset();
+    else if (url.pathname === "/_tb/revoke") this.tokens.delete(given.token);
+    else if (url.pathname === "/_tb/faults") this.rules = given.rules.map((rule) => ({ skip: 0, times: Infinity, ...rule }));
+    else return json(404, { message: `no control called ${url.pathname}` });
+    return json(200, {});
+  }
+
+  async serve(request, url, body) {
+    const fault = this.fault(request.method, url);
+    this.log.push({ method: request.method, path: url.pathname + url.search, fault: fault?.status ?? null });
+    if (fault?.delay_ms) await new Promise((resolve) => setTimeout(resolve, fault.delay_ms));
+    if (fault?.status) return typeof fault.body === "string" ? { status: fault.status, headers: fault.headers ?? {}, body: fault.body } : json(fault.status, fault.body ?? { message: "told to fail" }, fault.headers);
+    const token = request.headers.authorization?.match(/^(?:Bearer|token|SSWS) (.+)$/)?.[1];
+    if (!this.tokens.has(token)) return refusals[this.service];
+    const ask = (path, init = {}) => this.ask(path, { ...init, headers: { authorization: request.headers.authorization } });
+    for (const [pattern, reply] of request.method === "GET" ? additions[this.service] : []) {
+      const match = url.pathname.match(pattern);
+      const added = match && (await reply(match, url, ask));
+      if (added) return added;
+    }
+    return this.ask(url.pathname + url.search, { method: request.method, headers: forwarded(request.headers), body: body.length ? body : undefined });
+  }
+
+  // A rule: {match: pattern of path and query, method?, skip?: requests let through first, times?, status?, headers?, body?, delay_ms?}
+  fault(method, url) {
+    const rule = this.rules.find((rule) => rule.times > 0 && (!rule.method || rule.method === method) && new RegExp(rule.match).test(url.pathname + url.search));
+    if (!rule) return undefined;
+    if (rule.skip > 0) return void (rule.skip -= 1);
+    rule.times -= 1;
+    return rule;
+  }
+
+  async ask(path, init) {
+    const answered = await fetch(this.origin + path, { redirect: "manual", ...init });
+    const outward = (text) => text.replaceAll(this.origin, this.url);
+    const headers = Object.entries(forwarded(Object.fromEntries(answered.headers))).map(([name, value]) => [name, outward(value)]);
+    return { status: answered.status, headers: Object.fromEntries(headers), body: outward(await answered.text()) };
+  }
+}
+
+const forwarded = (headers) => Object.fromEntries(Object.entries(headers).filter(([name]) => !NOT_FORWARDED.has(name) && name !== "host"));
+
+async function read(request) {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  return Buffer.concat(parts);
+}
+
+async function freePort() {
+  const probe = createServer();
+  await new Promise((resolve) => probe.listen(0, HOST, resolve));
+  const { port } = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
+
+const fronts = config.services.map((service) => new Front(service));
+await Promise.all(fronts.map((front) => front.open()));
+console.log(JSON.stringify(Object.fromEntries(fronts.map((front) => [front.service, front.url]))));
