@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 _name, _, _nth = os.environ.get("TIELINE_FAULT", "").partition(":")
 _left = int(_nth or 1)
@@ -25,6 +26,6 @@ def _count_down(point: str) -> None:
     _left -= 1
     if _left == 0:
         if log := os.environ.get("TIELINE_FAULT_LOG"):
-            with open(log, "a", encoding="utf-8") as file:
+            with Path(log).open("a", encoding="utf-8") as file:
                 file.write(f"{point}\n")
         os.kill(os.getpid(), signal.SIGKILL)

@@ -63,7 +63,7 @@ def set_up(level: str = "info", stream: TextIO | None = None) -> None:
 
 def _describe(error: BaseException | None) -> dict[str, Any]:
     """An exception without its message unless it is one of ours: others' messages quote values and URLs."""
-    from tieline.errors import TielineError  # noqa: PLC0415  errors is above nothing; kept lazy for start-up time
+    from tieline.errors import TielineError
 
     frames = []
     trace = error.__traceback__ if error else None

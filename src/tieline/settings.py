@@ -33,7 +33,8 @@ class Settings(BaseSettings):
         description="Only when run as root: where the embedded database's files go, since PostgreSQL will not run as root.",
     )
     database_url: SecretStr | None = Field(
-        default=None, description="A PostgreSQL 15+ to use instead of the embedded one: postgresql://user:password@host/db"
+        default=None,
+        description="A PostgreSQL 15+ to use instead of the embedded one: postgresql://user:password@host/db",
     )
     key_ring: Path | None = Field(
         default=None, description="The key ring file; by default keys.json in the data directory."
@@ -46,13 +47,18 @@ class Settings(BaseSettings):
         default="info", description="The least severe messages that are logged."
     )
     worker_slots: int = Field(default=8, ge=2, le=256, description="Runs that one process carries out side by side.")
-    org_slots: int = Field(default=4, ge=1, le=256, description="Runs of one organization at a time, over all processes.")
+    org_slots: int = Field(
+        default=4, ge=1, le=256, description="Runs of one organization at a time, over all processes."
+    )
     provider_slots: int = Field(default=64, ge=1, le=4096, description="Runs against one provider at a time.")
     heartbeat_seconds: float = Field(
         default=30.0, gt=0.2, le=600, description="After how long a silent worker's runs are given to another."
     )
     brake_share: float = Field(
-        default=0.3, gt=0, le=1, description="A run that would remove more than this share of what it reads stops and asks."
+        default=0.3,
+        gt=0,
+        le=1,
+        description="A run that would remove more than this share of what it reads stops and asks.",
     )
 
     @field_validator("allow_private_addresses")
@@ -75,7 +81,7 @@ class Settings(BaseSettings):
 def read_settings(**given: Any) -> Settings:
     """The settings in force; `given` wins over the environment. Raises `SetupError` that names each bad setting."""
     try:
-        return Settings(**_from_files(), **given)
+        return Settings(**(_from_files() | given))
     except ValidationError as error:
         told = "; ".join(
             f"{PREFIX}{'.'.join(str(part) for part in one['loc']).upper()}: {one['msg']}"
@@ -97,7 +103,7 @@ def describe_settings(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _from_files() -> dict[str, str]:
+def _from_files() -> dict[str, Any]:
     """Settings whose value is in a file named by `TIELINE_<NAME>_FILE`."""
     found = {}
     for name in Settings.model_fields:

@@ -98,7 +98,7 @@ def start_emulate(users: int = 60) -> Iterator[Emulated]:
         process.stdin.flush()
         ready = process.stdout.readline()
         if not ready:
-            raise MissingCounterpartError("the emulators did not start; their reason is on standard error")
+            raise RuntimeError("the emulators did not start; their reason is on standard error")
         urls = json.loads(ready)
         yield Emulated(github=Counterpart(urls["github"]), okta=Counterpart(urls["okta"]), users=users)
     finally:
@@ -209,6 +209,8 @@ def _install(directory: Path) -> None:
             [str(node), str(npm), "install", *options, PACKAGE], check=True, capture_output=True, text=True, timeout=180
         )
     except subprocess.CalledProcessError as error:
-        raise MissingCounterpartError(f"npm could not install {PACKAGE}: {error.stderr.strip()[:300]}") from None
+        raise MissingCounterpartError(
+            f"npm could not install {PACKAGE}: {' '.join(error.stderr.split())[:200]}"
+        ) from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingCounterpartError(f"npm could not install {PACKAGE}: {type(error).__name__}") from None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
+
+import httpx2
 
 from tieline.clock import SystemClock
 from tieline.sdk import Context, Entity, Identified, Mapping, Operation, Provider, Record
@@ -27,6 +30,11 @@ class Reading:
 
     def of(self, kind: type[Entity]) -> dict[str, Any]:
         return self.entities.get(kind.kind, {})
+
+    @property
+    def flaws(self) -> list[Any]:
+        """Records that did not fit, and ids that came twice."""
+        return [*self.rejected, *self.repeated]
 
     def add(self, entity: Entity) -> None:
         known = self.entities.setdefault(entity.kind, {})
@@ -94,3 +102,20 @@ def _map(reading: Reading, mapping: CompiledMapping[Any], payload: dict[str, Any
         reading.rejected.append(entity)
     elif entity is not None:
         reading.add(entity)
+
+
+def mapped(provider: Provider[Any], operation: str, payload: dict[str, Any], *, variant: str | None = None) -> Any:
+    """What a mapping makes of one record, cleaned as in a run."""
+    mapping = mapping_of(provider, operation, variant)
+    return mapping.apply(mapping.clean(payload))
+
+
+class Answers(httpx2.AsyncBaseTransport):
+    """Gives documented answers that no emulator gives: `answer(request)` is a status, JSON and headers."""
+
+    def __init__(self, answer: Callable[[httpx2.Request], tuple[int, Any, dict[str, str]]]) -> None:
+        self._answer = answer
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        status, body, headers = self._answer(request)
+        return httpx2.Response(status, headers=headers, stream=httpx2.ByteStream(json.dumps(body).encode()))

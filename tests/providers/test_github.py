@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 from tests.emulators.emulate import GITHUB_MEMBER_TOKEN, GITHUB_STRANGER_TOKEN, GITHUB_TOKEN, Emulated
-from tests.providers.readings import Connect, Reading, mapping_of
+from tests.providers.readings import Answers, Connect, Reading, mapped
 
 from tieline.providers.github.organization import GithubOptions
 from tieline.providers.github.provider import github
@@ -47,7 +47,7 @@ def test_a_name_that_no_organization_can_have_is_refused(name: str) -> None:
 
 
 async def test_the_identity_is_the_organization(emulated: Emulated, connect: Connect) -> None:
-    async with connect(github, GITHUB_TOKEN, **on(emulated, "ACME")) as connected:
+    async with connect(github, GITHUB_TOKEN, **on(emulated)) as connected:
         assert await connected.identify() == Identified(id="1", name="acme", scopes=None)
 
 
@@ -71,23 +71,17 @@ async def test_a_revoked_token_is_unauthorised(emulated: Emulated, connect: Conn
 
 
 async def test_a_classic_token_s_scopes_are_told_with_those_they_include(connect: Connect) -> None:
-    def answer(request: httpx2.Request) -> httpx2.Response:
+    def answer(request: httpx2.Request) -> tuple[int, Any, dict[str, str]]:
         path = request.url.path
         if path == "/user":
-            return httpx2.Response(200, json={"login": "owner"}, headers={"X-OAuth-Scopes": "admin:org, repo"})
+            return 200, {"login": "owner"}, {"X-OAuth-Scopes": "admin:org, repo"}
         if path.startswith("/orgs/acme/memberships/"):
-            return httpx2.Response(200, json={"state": "active", "role": "admin"})
-        return httpx2.Response(200, json={"id": 7, "login": "acme"})
+            return 200, {"state": "active", "role": "admin"}, {}
+        return 200, {"id": 7, "login": "acme"}, {}
 
-    async with connect(
-        github,
-        "ghp_token",
-        transport=httpx2.MockTransport(answer),
-        organization="acme",
-        base_url="https://api.github.com/",
-    ) as connected:
+    async with connect(github, "ghp_token", transport=Answers(answer), organization="acme") as connected:
         identified = await connected.identify()
-    assert identified.scopes == {"admin:org", "repo", "read:org"}
+    assert identified.scopes == frozenset({"admin:org", "repo", "read:org"})
 
 
 async def test_all_members_are_found_with_role_and_second_factor(emulated: Emulated, connect: Connect) -> None:
@@ -96,7 +90,7 @@ async def test_all_members_are_found_with_role_and_second_factor(emulated: Emula
 
     accounts = reading.of(Account).values()
     assert len(accounts) == emulated.users + 1
-    assert reading.rejected == reading.repeated == []
+    assert reading.flaws == []
     assert [it.username for it in accounts if it.admin] == ["owner"]
     assert {it.username for it in accounts if it.mfa is False} == {
         f"person{n:05d}" for n in range(0, emulated.users, 7)
@@ -149,7 +143,7 @@ async def test_teams_and_their_members_are_found(emulated: Emulated, connect: Co
     assert len(memberships) == emulated.users + 1
     assert Counter(it.role for it in memberships) == {"maintainer": 1, "member": emulated.users}
     assert {it.group for it in memberships} == {team.external_id}
-    assert reading.rejected == reading.repeated == []
+    assert reading.flaws == []
 
 
 async def test_only_the_organization_s_own_repositories_are_found(emulated: Emulated, connect: Connect) -> None:
@@ -167,7 +161,7 @@ async def test_only_the_organization_s_own_repositories_are_found(emulated: Emul
         (False, 0, True)
     }
     assert "must-not-leak" not in str(reading)
-    assert reading.rejected == reading.repeated == []
+    assert reading.flaws == []
 
 
 async def test_the_organization_is_an_asset_and_its_requirement_a_policy(emulated: Emulated, connect: Connect) -> None:
@@ -254,16 +248,16 @@ NOT_PROTECTED = (404, {"message": "Branch not protected"})
 async def test_protection_is_told_only_as_far_as_it_is_known(
     connect: Connect, repository: Any, protection: Any, rules: Any, expected: Any
 ) -> None:
-    def answer(request: httpx2.Request) -> httpx2.Response:
+    def answer(request: httpx2.Request) -> tuple[int, Any, dict[str, str]]:
         replies = {
             "/orgs/acme/repos": (200, [PLAIN | repository]),
             "/repos/acme/app/branches/release%2F1/protection": protection,
             "/repos/acme/app/rules/branches/release%2F1": rules,
         }
         status, body = replies[request.url.raw_path.decode().partition("?")[0]]
-        return httpx2.Response(status, json=body)
+        return status, body, {}
 
-    async with connect(github, "ghp_token", transport=httpx2.MockTransport(answer), organization="acme") as connected:
+    async with connect(github, "ghp_token", transport=Answers(answer), organization="acme") as connected:
         reading = await connected.read("repositories")
 
     (found,) = reading.of(Repository).values()
@@ -274,14 +268,14 @@ async def test_protection_is_told_only_as_far_as_it_is_known(
 
 def test_a_user_suspended_on_an_enterprise_server_is_not_active() -> None:
     payload = {"id": 5, "login": "eve", "type": "User", "role": "member", "suspended_at": "2026-11-01T00:00:00Z"}
-    account = mapping_of(github, "members", "account").apply(payload)
+    account = mapped(github, "members", payload, variant="account")
     assert (account.status, account.active, account.display_name) == ("suspended", False, "eve")
 
 
 @pytest.mark.parametrize(("required", "outcome"), [(True, "pass"), (False, "fail"), (None, "unknown")])
 def test_the_two_factor_requirement_is_judged(required: bool | None, outcome: str) -> None:
     payload = {"id": 1, "login": "acme", "two_factor_requirement_enabled": required}
-    policy = mapping_of(github, "organization", "two_factor").apply(payload)
+    policy = mapped(github, "organization", payload, variant="two_factor")
     (check,) = github.checks
     judgement = check.judge(policy, now=NOW, related={})
     assert judgement is not None

@@ -22,7 +22,8 @@ from tieline.catalog.frameworks import find_control
 from tieline.errors import DeclarationError, NotFound
 from tieline.sdk.auth import Auth, Credential
 from tieline.sdk.checks import Check
-from tieline.sdk.mapping import CompiledMapping, Mapping as FieldMapping
+from tieline.sdk.mapping import CompiledMapping
+from tieline.sdk.mapping import Mapping as FieldMapping
 from tieline.sdk.provider import Operation, Options, Provider
 
 _SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -133,7 +134,9 @@ def _check_provider(provider: Provider[Any]) -> None:
         raise DeclarationError("no-identity", f"{provider.slug} has no test call")
     if not provider.operations:
         raise DeclarationError("no-operations", f"{provider.slug} declares no operation")
-    _refuse_repeats("duplicate-operation", (one.id for one in provider.operations), f"{provider.slug} has two operations")
+    _refuse_repeats(
+        "duplicate-operation", (one.id for one in provider.operations), f"{provider.slug} has two operations"
+    )
     for operation in provider.operations:
         _check_operation(provider, operation)
 
@@ -162,7 +165,9 @@ def _check_base_url(provider: Provider[Any]) -> None:
     if unknown:
         raise DeclarationError("bad-base-url", f"{provider.slug}: there is no option {min(unknown)!r}")
     starts_with_option = provider.base_url.startswith("{")
-    if not starts_with_option and (urlsplit(provider.base_url).scheme != "https" or not urlsplit(provider.base_url).netloc):
+    if not starts_with_option and (
+        urlsplit(provider.base_url).scheme != "https" or not urlsplit(provider.base_url).netloc
+    ):
         raise DeclarationError("bad-base-url", f"{provider.slug}'s base URL must be https, or an option")
 
 

@@ -22,6 +22,7 @@ from tieline.store.schedules import DUE_CHANNEL, admit, beat, release_stale
 
 _FIRST_PAUSE = 0.2  # seconds between sessions; doubled up to the longest
 _LONGEST_PAUSE = 5.0
+_MOMENT = 0.02
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,8 @@ class Engine:
             await enqueue(work, holds)
 
     async def _until_due(self) -> None:
-        """Wait for a trigger, a free slot or the next tick."""
+        """Wait for a trigger, a free slot or the next tick, and a moment at least, so that one tick serves many of them."""
+        await asyncio.sleep(_MOMENT)
         await _wait(self._wake, self._limits.tick.total_seconds())
         self._wake.clear()
 

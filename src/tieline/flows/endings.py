@@ -14,15 +14,17 @@ from tieline.errors import (
     NotOffered,
     ProviderError,
     RateLimited,
+    RequestError,
     TielineError,
     Unauthorised,
     Unavailable,
 )
 from tieline.flows.states import RUNNABLE, move_connection
-from tieline.stages.announce import announce_connection, announce_run
+from tieline.stages.announce import announce_connection, announce_findings, announce_run
 from tieline.store import runs, schedules
 from tieline.store.connections import Connection, get_connection, lock_connection
 from tieline.store.db import Work
+from tieline.store.findings import unmute_expired
 from tieline.store.runs import Run
 from tieline.store.schedules import Schedule
 
@@ -75,13 +77,16 @@ async def keep_or_stop(work: Work, sync: Sync) -> None:
 def refuse_unless_runnable(connection: Connection) -> None:
     """Raises `Conflict` if runs of this connection cannot start."""
     if connection.status not in RUNNABLE:
-        raise Conflict(f"The connection is {connection.status}, so nothing can run", advice=_HOW_TO_RUN.get(connection.status))
+        raise Conflict(
+            f"The connection is {connection.status}, so nothing can run", advice=_HOW_TO_RUN.get(connection.status)
+        )
 
 
 async def succeed(sync: Sync) -> None:
     """The run saw everything."""
     async with sync.parts.db.work(sync.hold.org_id) as work:
         await _finish(work, sync, "succeeded")
+        await announce_findings(work, {"unmuted": await unmute_expired(work, now=sync.now)}, now=sync.now)
         current = await get_connection(work, sync.connection.id, lock=True)
         if current.status == "error":
             await move_connection(work, current, "degraded" if current.missing_scopes else "active", now=sync.now)
@@ -104,7 +109,7 @@ async def end(sync: Sync, error: Exception) -> None:
                 await _finish(work, sync, "cancelled", error)
             case Braked():
                 await _finish(work, sync, "held", error)
-            case ProviderError():
+            case ProviderError() | RequestError():
                 await _fail(work, sync, error)
             case _:
                 raise error
@@ -121,7 +126,7 @@ async def cancel(work: Work, schedule: Schedule, run: Run, *, now: datetime) -> 
     await announce_run(work, run, "cancelled", now=now)
 
 
-async def _fail(work: Work, sync: Sync, error: ProviderError) -> None:
+async def _fail(work: Work, sync: Sync, error: TielineError) -> None:
     run = await runs.get_run(work, sync.run.id)
     await _finish(work, sync, "partial" if run.pages else "failed", error)
     current = await get_connection(work, sync.connection.id, lock=True)
@@ -145,7 +150,9 @@ async def _fail(work: Work, sync: Sync, error: ProviderError) -> None:
             _log.error("The provider answered unexpectedly", extra={"reason": error.message})
 
 
-async def _wait(work: Work, sync: Sync, until: datetime | None, error: TielineError, *, attempt: int | None = None) -> None:
+async def _wait(
+    work: Work, sync: Sync, until: datetime | None, error: TielineError, *, attempt: int | None = None
+) -> None:
     """Free the worker; the same run goes on later where it stands."""
     failures = sync.schedule.attempt if attempt is None else attempt
     waiting = {"status": "queued", "resume_at": until, "error_slug": error.slug, "error_message": error.message}
@@ -163,7 +170,11 @@ async def _wait(work: Work, sync: Sync, until: datetime | None, error: TielineEr
 
 
 async def _finish(work: Work, sync: Sync, status: str, error: TielineError | None = None) -> None:
-    told = {"error_slug": error.slug, "error_message": error.message} if error else {"error_slug": None, "error_message": None}
+    told = (
+        {"error_slug": error.slug, "error_message": error.message}
+        if error
+        else {"error_slug": None, "error_message": None}
+    )
     exchange = error.details.get("exchange") if error else None
     await runs.update_run(work, sync.run.id, status=status, finished_at=sync.now, exchange=exchange, **told)
     if status != "held":

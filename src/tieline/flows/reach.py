@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from tieline.errors import Invalid, RateLimited, Unauthorised
 from tieline.flows.parts import Parts
@@ -24,6 +24,8 @@ from tieline.store.connections import Connection
 from tieline.store.credentials import get_credential
 from tieline.store.db import Work
 from tieline.vault import Place
+
+M = TypeVar("M", bound=BaseModel)
 
 _BLOCK = 20
 """Permits taken from the shared budget at a time: one query for so many requests."""
@@ -147,11 +149,13 @@ class SharedBudget:
                 return allowed.permits
             until = allowed.blocked_until or now
             if until > give_up:
-                raise RateLimited(f"{self._connection.name}'s rate limit is used up until {until:%H:%M:%S} UTC", until=until)
+                raise RateLimited(
+                    f"{self._connection.name}'s rate limit is used up until {until:%H:%M:%S} UTC", until=until
+                )
             await asyncio.sleep(max((until - now).total_seconds(), 0.05))
 
 
-def _parse(model: Any, given: dict[str, Any], where: str) -> Any:
+def _parse(model: type[M], given: dict[str, Any], where: str) -> M:
     try:
         return model.model_validate(given)
     except ValidationError as error:

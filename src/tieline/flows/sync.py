@@ -25,8 +25,18 @@ from tieline.log import bind
 from tieline.sdk.context import Checkpoint
 from tieline.sdk.provider import Operation, Provider
 from tieline.stages.announce import announce_findings
-from tieline.stages.assess import Answer, Assessed, Judge, Subject, assess, assess_stored, move_findings, needs_judging
-from tieline.stages.assess import reassess, resolve_removed
+from tieline.stages.assess import (
+    Answer,
+    Assessed,
+    Judge,
+    Subject,
+    assess,
+    assess_stored,
+    move_findings,
+    needs_judging,
+    reassess,
+    resolve_removed,
+)
 from tieline.stages.attest import attest
 from tieline.stages.collect import Batch, collect
 from tieline.stages.load import compare, load
@@ -170,8 +180,7 @@ async def _begin(parts: Parts, hold: Hold, stack: AsyncExitStack) -> Sync | None
 async def _unfinished_run(work: Work, schedule: Schedule, connection: Connection, now: datetime) -> Run:
     if schedule.run_id:
         return await runs.get_run(work, schedule.run_id)
-    cause = "schedule" if schedule.generation <= schedule.ran_generation + 1 else schedule.cause
-    return await _queue_run(work, schedule, connection, cause=cause, now=now)
+    return await _queue_run(work, schedule, connection, cause=schedule.cause, now=now)
 
 
 async def _read(sync: Sync) -> None:

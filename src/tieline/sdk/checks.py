@@ -159,4 +159,4 @@ class _Witness:
 
 
 def _read_by(witness: _Witness) -> dict[str, Any]:
-    return dict(witness._read)  # noqa: SLF001  the witness is private to this module; its attribute names shadow the entity's
+    return dict(witness._read)

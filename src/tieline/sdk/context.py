@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping as Map, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -184,15 +185,15 @@ class Pages(Generic[T]):
         return Pages(self._ctx, self._open_at, work)
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        place = self._ctx._enter()  # noqa: SLF001  Pages and Context are two halves of one thing
+        place = self._ctx._enter()
         try:
-            if place and self._ctx._is_behind(place.spine):  # noqa: SLF001
+            if place and self._ctx._is_behind(place.spine):
                 return
             async for page in self._open_at(place.cursor if place else None):
                 for item in await self._work(page.items) if self._work else page.items:
                     yield item
                 if place:
-                    await self._ctx._turn(place.spine, page.next)  # noqa: SLF001
+                    await self._ctx._turn(place.spine, page.next)
         finally:
             if place:
-                self._ctx._leave()  # noqa: SLF001
+                self._ctx._leave()

@@ -7,7 +7,6 @@ hold the external id of another entity of the same connection.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -53,7 +52,7 @@ class Entity(BaseModel):
         hashed and kept: secrets, and values that change with every reading. `variant` is the name by which an
         operation with several mappings says which one a record takes.
         """
-        from tieline.sdk.mapping import Mapping  # noqa: PLC0415  mapping needs Entity
+        from tieline.sdk.mapping import Mapping
 
         return Mapping(entity=cls, filter=filter, drop=drop, variant=variant, fields=dict(fields))
 
@@ -242,9 +241,19 @@ class Alert(Entity, kind="alert"):
 KINDS: dict[str, type[Entity]] = {
     entity.kind: entity
     for entity in (
-        Account, Group, Membership, Authenticator, AccessKey, Repository, Application, Device, Asset, Policy,
-        Vulnerability, Alert,
-    )  # fmt: skip
+        Account,
+        Group,
+        Membership,
+        Authenticator,
+        AccessKey,
+        Repository,
+        Application,
+        Device,
+        Asset,
+        Policy,
+        Vulnerability,
+        Alert,
+    )
 }
 
 
@@ -258,8 +267,3 @@ def links_of(entity: type[Entity]) -> dict[str, str]:
         if marks:
             found[name] = marks[0].kind
     return found
-
-
-def datetime_of(value: datetime | None) -> str | None:
-    """A moment as it is stored: RFC 3339 in UTC."""
-    return value.isoformat() if value else None

@@ -51,7 +51,9 @@ class Mapping(Generic[E_co]):
         known = set(self.entity.model_fields)
         required = {name for name, info in self.entity.model_fields.items() if info.is_required()}
         found = [f"{self.entity.__name__} has no field {name!r}" for name in sorted(set(self.fields) - known)]
-        found += [f"{self.entity.__name__} needs a mapping for {name!r}" for name in sorted(required - set(self.fields))]
+        found += [
+            f"{self.entity.__name__} needs a mapping for {name!r}" for name in sorted(required - set(self.fields))
+        ]
         for name, source in {"filter": self.filter, **self.fields}.items():
             try:
                 compile_expression(source)
@@ -102,7 +104,7 @@ class CompiledMapping(Generic[E_co]):
             if self.filter is not None and self.filter.evaluate(variables) is not True:
                 return None
             values = {}
-            for name, expression in self.fields:  # noqa: B007  named in the rejection below
+            for name, expression in self.fields:
                 value = expression.evaluate(variables)
                 if value is not NO_VALUE and value is not None:
                     values[name] = value

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping as Map, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -130,7 +131,9 @@ class Provider(Generic[O]):
             async for record in ctx.pages(path, pages=pages, items=items, params=params):
                 yield record
 
-        return self._add(Operation(id, id.replace("_", " ").capitalize(), (into,), _period(every), frozenset(needs), read))
+        return self._add(
+            Operation(id, id.replace("_", " ").capitalize(), (into,), _period(every), frozenset(needs), read)
+        )
 
     def sync(self, into: Into, *, every: str, needs: Sequence[str] = ()) -> Callable[[Reader], Operation]:
         """An operation written as an async generator of records; its name is the id, its docstring the title."""

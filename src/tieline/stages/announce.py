@@ -15,7 +15,7 @@ from tieline.store.runs import Run
 
 
 async def announce_findings(work: Work, moved: Mapping[str, Sequence[Finding]], *, now: datetime) -> None:
-    """`finding.opened`, `finding.reopened` and `finding.resolved`, one event for each finding."""
+    """`finding.opened`, `.reopened`, `.resolved` and `.unmuted`: one event for each finding."""
     events = [
         Event(new_id("evt"), work.org_id, f"finding.{what}", now, _about(finding))
         for what, found in moved.items()

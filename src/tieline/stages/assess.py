@@ -115,7 +115,9 @@ def needs_judging(kind: str, outcomes: Outcomes, judge: Judge) -> bool:
 async def reassess(work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge) -> Assessed:
     """Judge the stored entities that links lead to, and store their outcomes; `targets` are (link field, entity)."""
     wanted = _judged_by_links(targets, judge)
-    stored = await entity_store.read_present(work, connection_id=judge.connection.id, ids=wanted, limit=len(wanted) or 1)
+    stored = await entity_store.read_present(
+        work, connection_id=judge.connection.id, ids=wanted, limit=len(wanted) or 1
+    )
     return await assess_stored(work, stored, judge)
 
 
@@ -137,7 +139,7 @@ async def move_findings(
     work: Work, answers: Sequence[Answer], *, connection: Connection, run_id: str, now: datetime
 ) -> dict[str, list[Finding]]:
     """Open, reopen and resolve findings; those moved, by `opened`, `reopened` and `resolved`."""
-    turned = [one for one in answers if one.outcome != one.before and one.outcome != "unknown"]
+    turned = [one for one in answers if one.outcome not in (one.before, "unknown")]
     touched = [one for one in turned if one.outcome == "fail" or one.before is not None]
     standing = await store.find_of_entities(work, list({one.subject.id for one in touched}))
     opened, reopened, resolved = [], [], []

@@ -87,5 +87,3 @@ async def _provenance(work: Work, connection: Connection, run: Run, query: dict[
     made = Provenance(new_id("prov"), work.org_id, run.id, content, hash_content(content))
     await store.save_provenance(work, made)
     return made
-
-

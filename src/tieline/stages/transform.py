@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -26,7 +27,7 @@ class Candidate:
     id: UUID
     entity: Entity
     hash: bytes
-    raw: str = field(repr=False)
+    raw: str = dataclasses.field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +37,15 @@ class Refusal:
     kind: str
     field: str
     reason: str
-    record: Any = field(repr=False)
+    record: Any = dataclasses.field(repr=False)
 
 
 @dataclass
 class Transformed:
     """What a batch of records became. Of a record that comes twice, the later one counts."""
 
-    candidates: dict[UUID, Candidate] = field(default_factory=dict)
-    refusals: list[Refusal] = field(default_factory=list)
+    candidates: dict[UUID, Candidate] = dataclasses.field(default_factory=dict)
+    refusals: list[Refusal] = dataclasses.field(default_factory=list)
     skipped: int = 0
 
 

@@ -63,9 +63,7 @@ async def revoke_api_key(work: Work, key_id: str, *, now: datetime) -> ApiKeyRow
     row = (await work.connection.execute(select(api_keys).where(mine))).one_or_none()
     if row is None:
         raise NotFound(f"There is no API key {key_id!r}")
-    await work.connection.execute(
-        update(api_keys).where(mine, api_keys.c.revoked_at.is_(None)).values(revoked_at=now)
-    )
+    await work.connection.execute(update(api_keys).where(mine, api_keys.c.revoked_at.is_(None)).values(revoked_at=now))
     found = ApiKeyRow(**row._mapping)
     return replace(found, revoked_at=found.revoked_at or now)
 

@@ -25,10 +25,8 @@ async def insert_many(
         return
     driver = await work.driver()
     staging, names = f"incoming_{table.name}", ", ".join(f'"{name}"' for name in columns)
-    await driver.execute(
-        f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS "
-        f"AS SELECT {names} FROM {table.name} WITH NO DATA"
-    )
+    like = f"SELECT {names} FROM {table.name} WITH NO DATA"  # noqa: S608  the names are ours, from the table's definition
+    await driver.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS AS {like}")
     await driver.copy_records_to_table(staging, records=rows, columns=list(columns))
     await driver.execute(
         f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} {on_conflict}"  # noqa: S608  names are ours

@@ -121,12 +121,10 @@ async def list_connections(
 async def count_by_status(work: Work) -> dict[str, int]:
     """How many connections are in each state."""
     query = select(connections.c.status, func.count()).where(connections.c.org_id == work.org_id)
-    return {status: count for status, count in await work.connection.execute(query.group_by(connections.c.status))}
+    return dict(await work.connection.execute(query.group_by(connections.c.status)))
 
 
 async def update_connection(work: Work, connection_id: str, *, now: datetime, **values: Any) -> None:
     """Change some columns."""
     mine = (connections.c.id == connection_id) & (connections.c.org_id == work.org_id)
     await work.connection.execute(update(connections).where(mine).values(updated_at=now, **values))
-
-

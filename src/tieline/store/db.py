@@ -104,7 +104,9 @@ class Db:
         if row.version < OLDEST_POSTGRES:
             raise DatabaseError(f"PostgreSQL {OLDEST_POSTGRES} or newer is needed; this is {row.version}")
         if row.unbound:
-            raise DatabaseError("The database role can bypass row-level security, so organizations would not be kept apart")
+            raise DatabaseError(
+                "The database role can bypass row-level security, so organizations would not be kept apart"
+            )
 
     async def close(self) -> None:
         """Give all connections back."""

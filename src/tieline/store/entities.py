@@ -183,7 +183,13 @@ async def linking_to(
 
 
 async def read_present(
-    work: Work, *, connection_id: str, kind: str | None = None, ids: Sequence[UUID] | None = None, after: UUID | None = None, limit: int = 1_000
+    work: Work,
+    *,
+    connection_id: str,
+    kind: str | None = None,
+    ids: Sequence[UUID] | None = None,
+    after: UUID | None = None,
+    limit: int = 1_000,
 ) -> list[StoredEntity]:
     """Present entities of a connection in the order of their ids: some by id, or the next ones after an id."""
     query = select(*_SHOWN).where(
@@ -284,7 +290,7 @@ async def count_by_kind(work: Work, connection_id: str | None = None) -> dict[st
     )
     if connection_id:
         query = query.where(entities.c.connection_id == connection_id)
-    return {kind: count for kind, count in await work.connection.execute(query.group_by(entities.c.kind))}
+    return dict(await work.connection.execute(query.group_by(entities.c.kind)))
 
 
 async def count_outcomes(work: Work) -> dict[str, dict[str, int]]:
@@ -305,6 +311,4 @@ async def count_outcomes(work: Work) -> dict[str, dict[str, int]]:
 
 def _parsed(value: Any) -> Any:
     """The driver hands JSON over as text when SQLAlchemy's codecs are not in play."""
-
-
     return orjson.loads(value) if isinstance(value, str | bytes) else value

@@ -134,4 +134,4 @@ async def list_evidence(
 async def latest_by_check(work: Work) -> dict[str, datetime]:
     """When each check last gave evidence."""
     query = select(evidence.c.check_id, func.max(evidence.c.observed_at)).where(evidence.c.org_id == work.org_id)
-    return {check_id: at for check_id, at in await work.connection.execute(query.group_by(evidence.c.check_id))}
+    return dict(await work.connection.execute(query.group_by(evidence.c.check_id)))

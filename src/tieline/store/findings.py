@@ -213,9 +213,7 @@ async def mute_finding(
     finding = await get_finding(work, finding_id, lock=True)
     if finding.status == "resolved":
         raise Conflict("A resolved finding cannot be muted")
-    await change_findings(
-        work, [finding_id], status="muted", muted_reason=reason, muted_until=until, changed_at=now
-    )
+    await change_findings(work, [finding_id], status="muted", muted_reason=reason, muted_until=until, changed_at=now)
     await add_events(work, [(finding_id, "muted", finding.values)], at=now, actor=actor, note=reason)
     return await get_finding(work, finding_id)
 
@@ -229,8 +227,8 @@ async def unmute_finding(work: Work, finding_id: str, *, actor: str, now: dateti
     return await get_finding(work, finding_id)
 
 
-async def unmute_expired(work: Work, *, now: datetime) -> int:
-    """Open the findings whose mute has run out; how many."""
+async def unmute_expired(work: Work, *, now: datetime) -> list[Finding]:
+    """Open the findings whose mute has run out; which."""
     query = (
         select(findings)
         .where(findings.c.org_id == work.org_id, findings.c.status == "muted", findings.c.muted_until <= now)
@@ -238,7 +236,7 @@ async def unmute_expired(work: Work, *, now: datetime) -> int:
     )
     due = [Finding(**row._mapping) for row in await work.connection.execute(query)]
     await _unmute(work, due, actor="tieline", now=now)
-    return len(due)
+    return due
 
 
 async def _unmute(work: Work, muted: Sequence[Finding], *, actor: str, now: datetime) -> None:

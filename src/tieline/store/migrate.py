@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-from typing import Any
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -74,5 +73,3 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("version_locations", f"{_MIGRATIONS / 'pre'}\n{_MIGRATIONS / 'post'}")
     config.attributes["connection"] = connection
     command.upgrade(config, "heads")
-
-

@@ -138,12 +138,22 @@ class Rejection:
 
 
 async def create_run(
-    work: Work, *, connection_id: str, provider: str, operation: str, kind: str, cause: str, now: datetime, force: bool = False
+    work: Work,
+    *,
+    connection_id: str,
+    provider: str,
+    operation: str,
+    kind: str,
+    cause: str,
+    now: datetime,
+    force: bool = False,
 ) -> Run:
     """Add a queued run."""
     run = Run(new_id("run"), work.org_id, connection_id, provider, operation, kind, cause, "queued", now, force=force)
     values = {"org_id": work.org_id, "created_at": now, "force": force}
-    values |= {name: getattr(run, name) for name in ("id", "connection_id", "provider", "operation", "kind", "cause", "status")}
+    values |= {
+        name: getattr(run, name) for name in ("id", "connection_id", "provider", "operation", "kind", "cause", "status")
+    }
     await work.connection.execute(insert(runs).values(**values))
     return run
 
@@ -190,9 +200,7 @@ async def save_progress(
     added = {name: runs.c[name] + count for name, count in counts.items() if count}
     mine = (runs.c.id == run_id) & (runs.c.org_id == work.org_id)
     values = {**added, "pages": runs.c.pages + 1, "checkpoint": checkpoint}
-    page = (
-        await work.connection.execute(update(runs).where(mine).values(values).returning(runs.c.pages))
-    ).scalar_one()
+    page = (await work.connection.execute(update(runs).where(mine).values(values).returning(runs.c.pages))).scalar_one()
     if seen:
         row = {"org_id": work.org_id, "run_id": run_id, "page": page, "seen": list(seen)}
         await work.connection.execute(insert(run_pages).values(**row))
@@ -211,7 +219,10 @@ async def save_rejections(work: Work, run_id: str, samples: Sequence[dict[str, A
         return
     query = select(func.count()).where(rejections.c.run_id == run_id, rejections.c.org_id == work.org_id)
     room = SAMPLES_PER_RUN - int((await work.connection.execute(query)).scalar_one())
-    rows = [{"id": new_id("rej"), "org_id": work.org_id, "run_id": run_id, "at": now, **one} for one in samples[: max(room, 0)]]
+    rows = [
+        {"id": new_id("rej"), "org_id": work.org_id, "run_id": run_id, "at": now, **one}
+        for one in samples[: max(room, 0)]
+    ]
     if rows:
         await work.connection.execute(insert(rejections), rows)
 

@@ -11,16 +11,23 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tieline.errors import Forbidden, NotOffered, ProviderError, RateLimited, Unauthorised, Unavailable, Unexpected
-from tieline.sdk.context import Context, Fetch
-from tieline.sdk.http import RAISE
+from tieline.sdk import (
+    Context,
+    Forbidden,
+    NotOffered,
+    ProviderError,
+    RateLimited,
+    Unauthorised,
+    Unavailable,
+    Unexpected,
+)
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -30,6 +37,9 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from botocore.session import Session
 
+Fetch = Callable[[Any], Awaitable[tuple[list[Any], Any]]]
+"""Reads the page at a cursor: its items, and the cursor of the next."""
+
 _DEAD = frozenset({
     "InvalidClientTokenId", "SignatureDoesNotMatch", "InvalidSignatureException", "ExpiredToken", "ExpiredTokenException",
     "UnrecognizedClientException", "InvalidAccessKeyId", "AuthFailure", "InvalidToken",
@@ -38,6 +48,7 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOpera
 _NOT_OFFERED = frozenset({"SubscriptionRequiredException", "OptInRequired"})
 _BUSY = re.compile(r"Throttl|TooManyRequests|RequestLimitExceeded|RequestThrottled|LimitExceededException")
 _GONE = "NoSuchEntity"
+_RAISE: Any = object()
 _PAUSE = timedelta(minutes=1)  # AWS names no time; botocore has by then tried three times
 _ROLE_SECONDS = 3_600  # the most that a role allows unless its owner raised it
 
@@ -56,7 +67,7 @@ class AwsClient:
         self._making = Lock()
 
     async def one(
-        self, action: str, part: str, params: Mapping[str, Any] | None = None, *, missing: Any = RAISE
+        self, action: str, part: str, params: Mapping[str, Any] | None = None, *, missing: Any = _RAISE
     ) -> Any:
         """A part of what an action answers; `action` is written as in an IAM policy (`iam:GetUser`).
 
@@ -65,7 +76,7 @@ class AwsClient:
         try:
             return _part(await self._ask(action, params or {}), part, action)
         except _Gone:
-            if missing is RAISE:
+            if missing is _RAISE:
                 raise
             return missing
 
@@ -83,7 +94,8 @@ class AwsClient:
 
     async def whole(self, action: str, items: str, params: Mapping[str, Any]) -> list[Any]:
         """A whole list that belongs to one thing; empty if that thing is gone since it was listed itself."""
-        fetch, found, cursor = self.pages(action, items, params=params), [], None
+        fetch, cursor = self.pages(action, items, params=params), None
+        found: list[Any] = []
         try:
             while True:
                 page, cursor = await fetch(cursor)
@@ -115,7 +127,7 @@ class AwsClient:
             answer = getattr(self.client(service), xform_name(operation))(**params)
         except ClientError as error:
             raise _refusal(error, action, now=self._ctx.now) from None  # its own text may quote what was signed
-        except (BotoCoreError, ResponseParserError) as error:
+        except (BotoCoreError, ResponseParserError, KeyError) as error:  # KeyError: how its parser meets another's XML
             raise _trouble(error, action) from None
         return {name: _plain(value) for name, value in answer.items() if name != "ResponseMetadata"}
 
@@ -172,8 +184,9 @@ class AwsClient:
             found = socket.getaddrinfo(url.hostname, url.port or url.scheme, type=socket.SOCK_STREAM)
         except OSError:
             return  # botocore will fail in the same way, and say so
-        for *_, (address, port, *_) in found:
-            host = f"[{address!s}]" if ":" in str(address) else str(address)
+        for *_, place in found:
+            address, port = str(place[0]), int(place[1])
+            host = f"[{address}]" if ":" in address else address
             self._ctx.check_address(f"{url.scheme}://{host}:{port}")
 
 
@@ -220,7 +233,7 @@ def _config(region: str) -> Config:
     )
 
 
-def _refusal(error: ClientError, action: str, *, now: datetime) -> ProviderError:  # noqa: PLR0911  one for each kind
+def _refusal(error: ClientError, action: str, *, now: datetime) -> ProviderError:
     """Our error for AWS's answer; it names AWS's error code and the action, never AWS's text."""
     code, text = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

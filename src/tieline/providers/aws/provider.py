@@ -7,13 +7,26 @@ from typing import Any
 
 from pydantic import Field, SecretStr
 
-from tieline.errors import Forbidden
-from tieline.providers.aws.client import AwsClient
-from tieline.sdk.auth import Credential, Custom
-from tieline.sdk.checks import Related
-from tieline.sdk.context import Context, Fetch, Record
-from tieline.sdk.entities import AccessKey, Account, Alert, Authenticator, Group, Membership, Policy, Vulnerability
-from tieline.sdk.provider import Identified, Options, Provider
+from tieline.providers.aws.client import AwsClient, Fetch
+from tieline.sdk import (
+    AccessKey,
+    Account,
+    Alert,
+    Authenticator,
+    Context,
+    Credential,
+    Custom,
+    Forbidden,
+    Group,
+    Identified,
+    Membership,
+    Options,
+    Policy,
+    Provider,
+    Record,
+    Related,
+    Vulnerability,
+)
 
 ROOT = "root"
 MOST = 100  # a page's size: what Security Hub allows, and IAM's own default
@@ -263,9 +276,9 @@ async def groups(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
 @aws.sync(
     Policy.map(
         external_id="'password-policy'",
-        name="'IAM password policy'",
+        name="payload.IsOwn ? 'IAM password policy' : 'AWS default password policy'",
         type="'password'",
-        status="payload.IsOwn ? 'active' : 'inactive'",
+        status="'active'",  # where an account sets none, AWS enforces its default
         min_length="payload.MinimumPasswordLength",
         history="has(payload.PasswordReusePrevention) ? payload.PasswordReusePrevention : 0",
         max_age_days="payload.MaxPasswordAge",
@@ -274,9 +287,9 @@ async def groups(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
     needs=["iam:GetAccountPasswordPolicy"],
 )
 async def password_policy(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
-    """The account's password policy; where none was set, AWS's default, marked as inactive.
+    """The account's password policy, or AWS's default where it set none.
 
-    That default asks for eight characters and no more than AWS itself does:
+    That asks for eight characters and lets old passwords come back:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_passwords_account-policy.html
     """
     default = {"MinimumPasswordLength": 8, "IsOwn": False}
@@ -363,17 +376,3 @@ def root_user_has_no_access_keys(account: Account, keys: Related[AccessKey]) -> 
     Sign in to the AWS console as the root user → Security credentials → Access keys → delete each; use roles instead.
     """
     return keys.none()
-
-
-@aws.check(
-    Policy,
-    severity="medium",
-    controls=["soc2:CC6.1", "iso27001:A.5.17"],
-    when=lambda policy: policy.type == "password",
-)
-def account_sets_its_own_password_policy(policy: Policy) -> bool | None:
-    """The account has a password policy of its own, not AWS's default.
-
-    AWS console → IAM → Account settings → Password policy → Edit → Custom.
-    """
-    return policy.status == "active"

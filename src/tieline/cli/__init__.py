@@ -1,0 +1,70 @@
+"""The `tieline` command: it opens Tieline in its own process, so it works with no server running and beside one.
+
+`run` is all that the composition root calls. Modules here import little at their top, so that `tieline --help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import click
+
+from tieline.cli import exits
+from tieline.cli.session import Running, Session
+from tieline.errors import SetupError, TielineError
+
+
+def run(
+    *,
+    read_settings: Callable[..., Any],
+    describe_settings: Callable[[Any], list[dict[str, Any]]],
+    running: Callable[[Any], AbstractAsyncContextManager[Running]],
+) -> None:
+    """Carry out the command line and exit with one of the codes of `exits`; no traceback reaches the user."""
+    from tieline.cli.group import root
+
+    session = Session(read_settings, describe_settings, running)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a name may not fit the terminal's encoding
+    try:
+        code = root.main(prog_name="tieline", obj=session, standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left; the interpreter must not complain at the end
+        code = exits.FINE
+    except Exception as error:
+        if session.debugging:
+            raise
+        code = _tell(session, error)
+    except KeyboardInterrupt:
+        code = exits.INTERRUPTED
+    sys.exit(code)
+
+
+def _tell(session: Session, error: Exception) -> int:
+    """Say on standard error what went wrong and what to do; the exit code that goes with it."""
+    from tieline.cli.show import show_problem
+
+    json = session.json or "--json" in sys.argv[1:]  # a command line that is wrong was not read to its end
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    match error:
+        case click.UsageError():
+            where = f"`{error.ctx.command_path} --help` shows what there is." if error.ctx else ""
+            show_problem("usage", error.format_message(), getattr(error, "advice", where), json=json)
+            return exits.USAGE
+        case click.Abort():
+            return exits.INTERRUPTED
+        case click.ClickException():
+            show_problem("usage", error.format_message(), "", json=json)
+            return exits.USAGE
+        case TielineError():
+            show_problem(error.slug, error.message, error.what_to_do, error.details.get("fields"), json=json)
+            return exits.SETUP if isinstance(error, SetupError) else exits.FAILED
+        case _:
+            told = f"Something unexpected went wrong ({type(error).__name__})"
+            show_problem("internal", told, "Run it again with --log-level debug and report what it says.", json=json)
+            return exits.FAILED
