@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from tests.emulators.emulate import Emulated, MissingCounterpartError, start_emulate
 
 from tieline.catalog import load_catalog
 from tieline.clock import SystemClock
@@ -99,6 +100,23 @@ def parts(db: Db, ring: LocalKeyRing) -> Parts:
 def make_organization(db: Db) -> Callable[[], object]:
     """Make further organizations."""
     return lambda: new_organization(db)
+
+
+@pytest.fixture(scope="session")
+def emulated_for_all() -> Iterator[Emulated]:
+    """GitHub and Okta as the npm package `emulate` plays them, or a skip that says what is missing."""
+    try:
+        with start_emulate(users=250) as started:
+            yield started
+    except MissingCounterpartError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def emulated(emulated_for_all: Emulated) -> Emulated:
+    """GitHub and Okta, fresh from their seed."""
+    emulated_for_all.reset()
+    return emulated_for_all
 
 
 def parts_of(db: Db, ring: LocalKeyRing) -> Parts:

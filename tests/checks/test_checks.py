@@ -132,6 +132,7 @@ def alert(**fields: Any) -> Alert:
 
 
 MEMBERSHIP = Membership(external_id="g1:a1", account="a1", group="g1")
+EVERYONE = Membership(external_id="everyone:1", account="1", group="everyone", automatic=True)
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ EXAMPLES: dict[str, Examples] = {
         elsewhere=[Case(account(created_at=ago(400)))],
     ),
     "closed-account-is-in-no-group": Examples(
-        passes=[Case(closed()), Case(closed(status="deleted")), Case(leaver())],
+        passes=[Case(closed()), Case(closed(status="deleted")), Case(leaver()), Case(closed(), (EVERYONE,))],
         fails=[Case(closed(), (MEMBERSHIP,)), Case(leaver(), (MEMBERSHIP,), complete=False)],
         unknown=[Case(closed(), complete=False)],
         elsewhere=[Case(account(), (MEMBERSHIP,)), Case(account(active=None), (MEMBERSHIP,))],

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,13 +21,14 @@ import pytest
 from sqlalchemy import text
 
 from tieline.clock import SystemClock
-from tieline.engine import Engine, Hold, HoldLost, install_sql, prune
+from tieline.engine import Engine, Hold, HoldLost, prune
 from tieline.engine.queue import count_queued, enqueue, open_queue
 from tieline.ids import from_uuid, new_id, to_uuid
 from tieline.store import schedules as store
 from tieline.store.connections import Connection, save_connection
 from tieline.store.db import Db
 from tieline.store.embedded import running
+from tieline.store.migrate import migrate
 from tieline.store.organizations import create_organization
 from tieline.store.schedules import (
     Schedule,
@@ -64,13 +66,6 @@ SYNC = ("sync",)
 # The database: a server of our own, because a test restarts it
 
 
-POLICY = """
-    ALTER TABLE {0} ENABLE ROW LEVEL SECURITY; ALTER TABLE {0} FORCE ROW LEVEL SECURITY;
-    CREATE POLICY mine ON {0} TO tieline_app USING (org_id = nullif(current_setting('tieline.org', true), '')::uuid);
-    CREATE POLICY platform ON {0} TO tieline_system USING (true) WITH CHECK (true);
-"""
-
-
 @dataclass(frozen=True)
 class Place:
     folder: Path
@@ -79,10 +74,10 @@ class Place:
     def open(self) -> Any:
         return running(self.folder / "data", state_dir=self.folder / "state")
 
-    async def execute(self, sql: str) -> list[Any]:
+    async def execute(self, sql: str) -> Any:
         connection = await asyncpg.connect(self.url)
         try:
-            return await connection.fetch(sql)
+            return await connection.fetch(sql) if sql.startswith("SELECT") else await connection.execute(sql)
         finally:
             await connection.close()
 
@@ -92,30 +87,16 @@ def place() -> Iterator[Place]:
     folder = Path(tempfile.mkdtemp(prefix="tieline-engine-"))
     folder.chmod(0o755)
     with Place(folder, "").open() as server:
-        asyncio.run(make_schema(server.url))
-        yield Place(folder, server.url)
-
-
-async def make_schema(url: str) -> None:
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    owner = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
-    async with owner.begin() as connection:
-        raw = (await connection.get_raw_connection()).driver_connection
-        await raw.execute("CREATE ROLE tieline_app; CREATE ROLE tieline_system")
-        tables = [store.metadata.tables[name] for name in ("organizations", "connections", "schedules")]
-        await connection.run_sync(store.metadata.create_all, tables=tables)
-        await raw.execute("GRANT ALL ON organizations, connections, schedules TO tieline_app, tieline_system")
-        await raw.execute(POLICY.format("connections") + POLICY.format("schedules"))
-        await raw.execute(install_sql() + toys.TABLES)
-    await owner.dispose()
+        made = Place(folder, server.url)
+        asyncio.run(migrate(server.url))
+        asyncio.run(made.execute(toys.TABLES))
+        yield made
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
 async def db(place: Place) -> AsyncIterator[Db]:
-    await place.execute(
-        "TRUNCATE organizations, connections, schedules, pgqueuer, pgqueuer_log, toy_runs, toy_pages, toy_refused"
-    )
+    await place.execute("TRUNCATE organizations, pgqueuer, pgqueuer_log, toy_runs, toy_pages, toy_refused CASCADE")
     opened = Db(place.url)
     yield opened
     await opened.close()
@@ -204,8 +185,7 @@ async def runs_of(place: Place) -> list[tuple[str, int]]:
 
 async def bad_pages(place: Place, pages: int) -> list[Any]:
     """Runs that ended but have a page twice or lack one."""
-    return await place.execute(f"""
-        SELECT id FROM toy_runs LEFT JOIN toy_pages ON run_id = id GROUP BY id
+    return await place.execute(f"""SELECT id FROM toy_runs LEFT JOIN toy_pages ON run_id = id GROUP BY id
         HAVING ended IS DISTINCT FROM 'done' OR array_agg(page ORDER BY page) <> ARRAY(SELECT generate_series(1, {pages}))
     """)
 
@@ -613,6 +593,17 @@ async def test_work_goes_on_after_the_database_crashes_and_restarts(db: Db, plac
     assert await bad_pages(place, 8) == []
 
 
+async def test_a_job_in_a_long_fetch_does_not_keep_the_engine_from_going_on_after_a_crash(db: Db, place: Place) -> None:
+    await make_schedule(db, await make_org(db))
+    toy = toys.Toy(db, pages=1, pause=300)
+    async with engine(db, toy):
+        await eventually(lambda: runs_of(place))
+        await asyncio.to_thread(crash_and_restart, place)
+        toy.pause = 0.01
+        await eventually(lambda: idle(db))
+    assert await runs_of(place) == [("done", 1)]
+
+
 def crash_and_restart(place: Place) -> None:
     """What `pg_ctl restart --mode=immediate` does."""
     (pid_file,) = place.folder.glob("*/**/postmaster.pid")
@@ -649,7 +640,26 @@ async def test_a_stopping_engine_hands_back_what_does_not_end_in_time(db: Db, pl
     assert await bad_pages(place, 2) == []
 
 
+async def test_an_engine_that_is_cancelled_hands_back_what_runs(db: Db, place: Place) -> None:
+    made = await make_schedule(db, await make_org(db))
+    handlers = {"sync": toys.Toy(db, pages=1, pause=300)}
+    task = asyncio.create_task(Engine(db, handlers, clock=SystemClock(), limits=toys.quick_limits()).run())
+    await eventually(lambda: runs_of(place))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    after = await read(db, made)
+    assert (after.held_by, after.attempt) == (None, 0)
+    assert after.next_run_at <= now()
+
+
 # For operators
+
+
+async def test_the_migration_makes_the_queue_that_the_engine_uses(place: Place, db: Db) -> None:
+    async with db.system() as work:
+        plan = await open_queue(await work.driver()).plan_upgrade()
+    assert list(plan.statements) == []
 
 
 async def test_operators_see_how_many_wait_and_since_when(db: Db) -> None:

@@ -1,14 +1,13 @@
-"""The emulated services, and a way to connect a provider to an address without the platform around it."""
+"""A way to connect a provider to an address without the platform around it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 import pytest
-from tests.emulators.emulate import Emulated, MissingCounterpartError, start_emulate
 from tests.providers.readings import Connect, Connected
 
 from tieline.clock import SystemClock
@@ -16,24 +15,6 @@ from tieline.sdk import Provider
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.http import Http
 from tieline.sdk.limits import LocalBudget
-
-USERS = 250
-
-
-@pytest.fixture(scope="session")
-def emulated_for_all() -> Iterator[Emulated]:
-    try:
-        with start_emulate(USERS) as running:
-            yield running
-    except MissingCounterpartError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def emulated(emulated_for_all: Emulated) -> Emulated:
-    """GitHub and Okta, fresh from their seed."""
-    emulated_for_all.reset()
-    return emulated_for_all
 
 
 @pytest.fixture

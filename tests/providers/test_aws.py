@@ -11,17 +11,19 @@ import logging
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -29,6 +31,9 @@ from urllib.parse import parse_qsl
 import boto3
 import orjson
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from tieline.clock import Clock, SetClock, SystemClock
@@ -105,9 +110,12 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
 @pytest.fixture(autouse=True)
 def _rubbish_around(moto: Moto, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What botocore, left alone, would obey; `moto` comes first, for it is seeded by a plain client."""
-    config = tmp_path / "config"
-    config.write_text("[default]\nregion = rubbish\nendpoint_url = http://127.0.0.1:1\ncredential_process = false\n")
+    config = tmp_path / ".aws" / "config"
+    config.parent.mkdir()
+    config.write_text("[default]\nregion = rubbish\nretry_mode = rubbish\ncredential_process = false\n[rubbish")
+    config.with_name("credentials").write_text("[default]\naws_access_key_id = rubbish\n[rubbish")
     for name, value in {
+        "HOME": str(tmp_path),
         "AWS_ACCESS_KEY_ID": "AKIARUBBISHRUBBISH00",
         "AWS_SECRET_ACCESS_KEY": "rubbish",
         "AWS_SESSION_TOKEN": "rubbish",
@@ -129,8 +137,8 @@ def _rubbish_around(moto: Moto, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         "HTTPS_PROXY": "http://127.0.0.1:1",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("NO_PROXY", "no_proxy", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def _await_port(port: int, server: subprocess.Popen[bytes]) -> None:
@@ -243,8 +251,13 @@ def _finding(number: int) -> dict[str, Any]:
 
 
 @contextmanager
-def answering(answer: Callable[[dict[str, str]], tuple[int, str]]) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A server that answers each question with `answer(question)`: its URL, and the list of what it was asked."""
+def answering(
+    answer: Callable[[dict[str, str]], tuple[int, str]], *, tls: Path | None = None
+) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A server that answers each question with `answer(question)`: its URL, and the list of what it was asked.
+
+    `tls` is a file of a certificate and its key, with which it speaks https.
+    """
     asked: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -258,14 +271,28 @@ def answering(answer: Callable[[dict[str, str]], tuple[int, str]]) -> Iterator[t
             self.end_headers()
             self.wfile.write(text.encode())
 
+        def setup(self) -> None:
+            if tls:
+                with suppress(ssl.SSLError):  # who does not trust the certificate hangs up
+                    self.request.do_handshake()
+            super().setup()
+
+        def handle(self) -> None:
+            with suppress(ssl.SSLError):
+                super().handle()
+
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        how = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        how.load_cert_chain(tls)
+        server.socket = how.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}", asked
     finally:
         server.shutdown()
         thread.join()
@@ -285,6 +312,24 @@ def refusing(status: int, code: str, message: str = "no") -> Callable[[dict[str,
 
 def xml(action: str, inner: str) -> tuple[int, str]:
     return 200, f"<{action}Response><{action}Result>{inner}</{action}Result></{action}Response>"
+
+
+def _certified(folder: Path) -> Path:
+    """A file of a self-signed certificate for 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    file = folder / "loopback.pem"
+    file.write_bytes(certificate.public_bytes(pem) + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return file
 
 
 # The harness
@@ -621,10 +666,14 @@ async def test_a_permission_that_is_missing_is_named(moto: Moto) -> None:
 
 
 async def test_a_permission_that_is_missing_for_a_detail_is_named_too(moto: Moto) -> None:
-    with pytest.RaisesGroup(
-        pytest.RaisesExc(Forbidden, check=lambda error: error.scope == "iam:GetLoginProfile"), allow_unwrapped=True
-    ):
+    with pytest.raises((Forbidden, ExceptionGroup)) as raised:
         await read("users", context(moto.url, moto.lister))
+
+    error: Any = raised.value
+    while isinstance(error, ExceptionGroup):  # details are asked for side by side
+        error = error.exceptions[0]
+    assert isinstance(error, Forbidden)
+    assert error.scope == "iam:GetLoginProfile"
 
 
 async def test_no_secret_is_logged_even_at_debug(moto: Moto, caplog: pytest.LogCaptureFixture) -> None:
@@ -759,6 +808,22 @@ async def test_a_name_that_leads_to_a_refused_address_is_not_called() -> None:
         await aws.identity(context(url.replace("127.0.0.1", "localhost"), allowed="10.0.0.0/8"))
 
     assert asked == []
+
+
+async def test_only_the_operators_own_certificates_are_trusted_besides_the_public_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = _certified(tmp_path)
+    answer = xml("GetCallerIdentity", f"<Account>{ACCOUNT}</Account>")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with answering(lambda _: answer, tls=certificate) as (url, asked):
+        with pytest.raises(Unavailable, match="SSLError"):
+            await AwsClient(context(url)).one("sts:GetCallerIdentity", "Account")
+        assert asked == []
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert await AwsClient(context(url)).one("sts:GetCallerIdentity", "Account") == ACCOUNT
 
 
 # The declaration

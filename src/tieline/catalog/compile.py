@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from tieline.catalog.frameworks import find_control
 from tieline.errors import DeclarationError, NotFound
@@ -154,14 +154,17 @@ def _check_options(provider: Provider[Any]) -> None:
     if not issubclass(provider.options, Options):
         raise DeclarationError("bad-options", f"{provider.slug}'s options are not a subclass of Options")
     secretive = [name for name in provider.options.model_fields if _SECRETIVE.search(name)]
-    secretive += [name for name, info in provider.options.model_fields.items() if info.annotation is SecretStr]
+    secretive += [name for name, info in provider.options.model_fields.items() if "Secret" in str(info.annotation)]
     if secretive:
         raise DeclarationError("secret-option", f"{provider.slug}: {secretive[0]} belongs in the credential")
 
 
 def _check_base_url(provider: Provider[Any]) -> None:
-    names = [name for _, name, _, _ in string.Formatter().parse(provider.base_url) if name]
-    unknown = set(names) - set(provider.options.model_fields)
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(provider.base_url) if name is not None}
+    except ValueError:
+        raise DeclarationError("bad-base-url", f"{provider.slug}'s base URL has a brace too many") from None
+    unknown = names - set(provider.options.model_fields)
     if unknown:
         raise DeclarationError("bad-base-url", f"{provider.slug}: there is no option {min(unknown)!r}")
     starts_with_option = provider.base_url.startswith("{")

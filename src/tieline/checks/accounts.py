@@ -56,7 +56,7 @@ def closed_account_is_in_no_group(account: Account, memberships: Related[Members
     Take the account out of every group and role, so that opening it again gives back nothing unasked. Make this a step of
     the leaver procedure.
     """
-    return memberships.none()
+    return memberships.none(lambda membership: not membership.automatic)
 
 
 @check(

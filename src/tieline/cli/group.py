@@ -48,11 +48,11 @@ _KNOWN = {name: summary for commands in TOPICS.values() for name, summary in com
 class Root(click.Group):
     """The root group: a command's module has its name, its `command` is what runs."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
         """All commands, in the order of the help."""
         return list(_KNOWN)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  the signature is click's
         """Import one command."""
         if cmd_name not in _KNOWN:
             return None
@@ -72,14 +72,14 @@ class Root(click.Group):
             raise click.UsageError(f"There is no command {args[0][:60]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  the signature is click's
         """The commands by topic, without importing any."""
         width = max(map(len, _KNOWN))
         for topic, commands in TOPICS.items():
             with formatter.section(topic):
                 formatter.write_dl([(name.ljust(width), summary) for name, summary in commands.items()])
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  the signature is click's
         """The exit codes."""
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code).rjust(3), meaning) for code, meaning in exits.MEANINGS.items()])

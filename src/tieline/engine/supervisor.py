@@ -61,7 +61,7 @@ class Engine:
             lost = asyncio.Event()
             connection.add_termination_listener(lambda _: lost.set())
             await connection.add_listener(DUE_CHANNEL, lambda *_: self._wake.set())
-            await self._worker.settle()
+            await self._worker.start()
             async with asyncio.TaskGroup() as group:
                 manager = self._manager(connection)
                 chores = [
@@ -71,10 +71,11 @@ class Engine:
                     group.create_task(_repeat(self._beat, _sleep(self._limits.heartbeat / 3))),
                     group.create_task(_repeat(self._reconcile, _sleep(self._limits.reconcile))),
                 ]
+                server = group.create_task(self._serve(manager))
                 try:
-                    await self._serve(manager)
+                    await asyncio.wait({server})
                 finally:
-                    self._worker.cancel()  # after a failure nothing may go on unwatched
+                    self._worker.cancel()  # PgQueuer would wait for jobs that nobody watches any more
                 for chore in chores:
                     chore.cancel()
         finally:

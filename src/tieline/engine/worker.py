@@ -38,6 +38,13 @@ class Worker:
         """The holds, with their fences, of all that runs."""
         return list(self._running.values())
 
+    async def start(self) -> None:
+        """Hand back the holds that could not be handed back when their jobs ended, as when the database was away."""
+        self.stopping = False
+        owed, self._owed = self._owed, []
+        for hold in owed:
+            await self._give_back(hold, None)
+
     async def run(self, job: Job) -> None:
         """Run one job. It raises nothing, because PgQueuer would store the exception's message."""
         try:
@@ -57,15 +64,10 @@ class Worker:
         self.cancel()
 
     def cancel(self) -> None:
-        """Cancel all that runs; each job hands its hold back."""
+        """Cancel all that runs, and begin nothing more; each job hands its hold back."""
+        self.stopping = True
         for task in self._running:
             task.cancel()
-
-    async def settle(self) -> None:
-        """Hand back the holds that could not be handed back when their jobs ended, as when the database was away."""
-        owed, self._owed = self._owed, []
-        for hold in owed:
-            await self._give_back(hold, None)
 
     async def _run(self, hold: Hold) -> None:
         async with self._db.work(hold.org_id) as work:

@@ -88,8 +88,8 @@ async def connect(parts: Parts, org_id: str, attempt: Attempt) -> Connection:
         await _save(work, provider, connection)
         await _seal(work, parts, connection, credential)
         planned = [(operation.id, operation.every) for operation in provider.operations]
-        await schedules.create_schedules(work, connection.id, provider.slug, planned, now=now, cause="connect")
-        await queue_runs(work, connection, cause="connect", now=now)
+        due = await schedules.create_schedules(work, connection.id, provider.slug, planned, now=now, cause="connect")
+        await queue_runs(work, connection, due, cause="connect", now=now)
         await announce_connection(work, connection, "connected", now=now)
     return connection
 
@@ -184,7 +184,8 @@ async def resume(parts: Parts, org_id: str, connection_id: str) -> Connection:
         if connection.status != "paused":
             raise Conflict(f"The connection is {connection.status}, not paused")
         await move_connection(work, connection, "degraded" if connection.missing_scopes else "active", now=now)
-        await schedules.set_enabled(work, connection_id, True, now=now)
+        due = await schedules.set_enabled(work, connection_id, True, now=now)
+        await queue_runs(work, connection, due, cause="resume", now=now)
         await announce_connection(work, connection, "resumed", now=now)
         return await store.get_connection(work, connection_id)
 
@@ -319,7 +320,8 @@ async def _settle(
             await _seal(work, parts, connection, credential)
         if current.status != "paused":
             await move_connection(work, current, "degraded" if missing else "active", now=now)
-            await schedules.set_enabled(work, connection.id, True, now=now)
+            due = await schedules.set_enabled(work, connection.id, True, now=now)
+            await queue_runs(work, connection, due, cause="reconnect", now=now)
         scopes = None if account.scopes is None else sorted(account.scopes)
         known = {"account_name": account.name, "scopes": scopes, "missing_scopes": missing, "validated_at": now}
         await store.update_connection(work, connection.id, now=now, **known)

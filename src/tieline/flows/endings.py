@@ -38,14 +38,14 @@ _log = logging.getLogger(__name__)
 
 
 class Cancelled(TielineError):
-    """A person asked for the run to end."""
+    """A person asked for the run, or for the whole connection, to end."""
 
     slug = "cancelled"
     advice = "Start it again when you want it."
 
 
 class Stopped(TielineError):
-    """The connection was paused or disconnected while the run was under way."""
+    """The connection was paused, or lost its credential, while the run was under way."""
 
     slug = "stopped"
     advice = "Resume the connection; the run goes on where it stood."
@@ -70,7 +70,10 @@ async def keep_or_stop(work: Work, sync: Sync) -> None:
     """Last thing in each transaction of a run: prove that the run is still ours and still wanted."""
     if await schedules.keep(work, sync.hold, now=sync.now):
         raise Cancelled("Cancelled by a person")
-    if (await get_connection(work, sync.connection.id)).status not in RUNNABLE:
+    status = (await get_connection(work, sync.connection.id)).status
+    if status == "disconnected":
+        raise Cancelled("The connection was disconnected")
+    if status not in RUNNABLE:
         raise Stopped("The connection was stopped")
 
 
@@ -85,9 +88,9 @@ def refuse_unless_runnable(connection: Connection) -> None:
 async def succeed(sync: Sync) -> None:
     """The run saw everything."""
     async with sync.parts.db.work(sync.hold.org_id) as work:
+        current = await get_connection(work, sync.connection.id, lock=True)
         await _finish(work, sync, "succeeded")
         await announce_findings(work, {"unmuted": await unmute_expired(work, now=sync.now)}, now=sync.now)
-        current = await get_connection(work, sync.connection.id, lock=True)
         if current.status == "error":
             await move_connection(work, current, "degraded" if current.missing_scopes else "active", now=sync.now)
     faults.passing("run.finished")
@@ -111,8 +114,11 @@ async def end(sync: Sync, error: Exception) -> None:
                 await _finish(work, sync, "held", error)
             case ProviderError() | RequestError():
                 await _fail(work, sync, error)
+            case _ if sync.schedule.attempt + 1 < MOST_ATTEMPTS:
+                raise error  # a fault of ours or of the database: the engine hands the run back, to be tried again later
             case _:
-                raise error
+                _log.error("The run fails for good", extra={"error": type(error).__name__})
+                await _fail(work, sync, TielineError(f"The run failed with {type(error).__name__}"))
 
 
 async def cancel(work: Work, schedule: Schedule, run: Run, *, now: datetime) -> None:
@@ -127,9 +133,12 @@ async def cancel(work: Work, schedule: Schedule, run: Run, *, now: datetime) -> 
 
 
 async def _fail(work: Work, sync: Sync, error: TielineError) -> None:
+    current = await get_connection(work, sync.connection.id, lock=True)  # before its schedules, as all who lock both do
     run = await runs.get_run(work, sync.run.id)
-    await _finish(work, sync, "partial" if run.pages else "failed", error)
-    current = await get_connection(work, sync.connection.id, lock=True)
+    partial = run.pages or isinstance(error, NotOffered)  # what is not offered is no failure, and no reading either
+    await _finish(work, sync, "partial" if partial else "failed", error)
+    if current.status not in RUNNABLE:  # a person, or another operation, was faster: that stands
+        return
     about: dict[str, Any] = {"now": sync.now, "slug": error.slug, "message": error.message}
     match error:
         case Unauthorised():
@@ -147,13 +156,16 @@ async def _fail(work: Work, sync: Sync, error: TielineError) -> None:
             await move_connection(work, current, "error", **about)
             await announce_connection(work, current, "error", now=sync.now)
         case _:
-            _log.error("The provider answered unexpectedly", extra={"reason": error.message})
+            _log.error("The run failed", extra={"reason": error.message})
 
 
 async def _wait(
     work: Work, sync: Sync, until: datetime | None, error: TielineError, *, attempt: int | None = None
 ) -> None:
-    """Free the worker; the same run goes on later where it stands."""
+    """Free the worker; the same run goes on later where it stands, unless somebody asked that it end."""
+    if await schedules.keep(work, sync.hold, now=sync.now):
+        await _finish(work, sync, "cancelled", Cancelled("Cancelled by a person"))
+        return
     failures = sync.schedule.attempt if attempt is None else attempt
     waiting = {"status": "queued", "resume_at": until, "error_slug": error.slug, "error_message": error.message}
     await runs.update_run(work, sync.run.id, **waiting, exchange=error.details.get("exchange"))

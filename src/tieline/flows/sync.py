@@ -7,8 +7,8 @@ wholly in or not at all, and replaying one changes nothing. Every trigger ends h
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from uuid import UUID
 
 from tieline import faults
 from tieline.catalog.compile import CompiledOperation, compile_operation
+from tieline.errors import Conflict
 from tieline.flows import endings
 from tieline.flows.parts import Parts
 from tieline.flows.reach import Reach, SharedBudget, base_url_of, open_credential, parse_options, reach
@@ -33,9 +34,9 @@ from tieline.stages.assess import (
     assess,
     assess_stored,
     move_findings,
-    needs_judging,
     reassess,
     resolve_removed,
+    subject_of,
 )
 from tieline.stages.attest import attest
 from tieline.stages.collect import Batch, collect
@@ -50,6 +51,9 @@ from tieline.store.schedules import Hold, Schedule
 
 COLLECTED = {"collected": True}
 """The checkpoint of a run that has read everything and has only its sweep left."""
+
+SWEPT = {"collected": True, "swept": True}
+"""The checkpoint of a run whose sweep is done: from here on what it did not see counts as absent."""
 
 _BRAKE_FLOOR = 10
 _log = logging.getLogger(__name__)
@@ -66,35 +70,25 @@ class Sync:
     run: Run
     provider: Provider[Any]
     operation: Operation
-    compiled: CompiledOperation
-    reach: Reach
-    complete: frozenset[str]
 
     @property
     def now(self) -> datetime:
         """The present time."""
         return self.parts.clock.now()
 
-    def judge(self, *, finished: bool = False) -> Judge:
-        """How to judge now; once `finished`, this operation counts as read completely."""
-        done = self.complete | {self.operation.id} if finished else self.complete
-        kinds = complete_kinds(self.provider, done)
-        return Judge(self.parts.catalog, self.connection, self.now, kinds)
-
     @property
     def query(self) -> dict[str, Any]:
         """What was asked of the provider, for provenance."""
-        source = base_url_of(self.provider, self.reach.options)
+        source = base_url_of(self.provider, parse_options(self.provider, self.connection.options))
         return {"operation": self.operation.id, "title": self.operation.title, "source": source}
 
 
 async def run_sync(parts: Parts, hold: Hold) -> None:
     """Carry out the run that a hold is for, or go on with it; the engine's handler for syncs."""
-    async with AsyncExitStack() as stack:
-        sync = await _begin(parts, hold, stack)
-        if sync is None:
-            return
-        stack.enter_context(bind(run_id=sync.run.id, connection_id=sync.connection.id, org_id=hold.org_id))
+    sync = await _begin(parts, hold)
+    if sync is None:
+        return
+    with bind(run_id=sync.run.id, connection_id=sync.connection.id, org_id=hold.org_id):
         try:
             await _read(sync)
             await _sweep(sync)
@@ -115,23 +109,25 @@ async def request_sync(
         if operation:
             parts.catalog.operation(connection.provider, operation)
         endings.refuse_unless_runnable(connection)
-        await schedules.trigger(work, connection_id, operation=operation, now=now, cause=cause)
-        return await queue_runs(work, connection, operation=operation, cause=cause, now=now)
+        triggered = await schedules.trigger(work, connection_id, operation=operation, now=now, cause=cause)
+        if not triggered:
+            raise Conflict(
+                f"{operation or 'Every operation'} is switched off",
+                advice="Grant what the connection lacks, then test it: `tieline connections test`.",
+            )
+        return await queue_runs(work, connection, triggered, cause=cause, now=now)
 
 
 async def queue_runs(
-    work: Work, connection: Connection, *, operation: str | None = None, cause: str, now: datetime
+    work: Work, connection: Connection, planned: Sequence[Schedule], *, cause: str, now: datetime
 ) -> list[Run]:
-    """A queued run for each enabled operation that has no unfinished one; the unfinished runs of all of them."""
-    found = []
-    for schedule in await schedules.list_schedules(work, connection.id):
-        if not schedule.enabled or operation not in {None, schedule.operation}:
-            continue
-        if schedule.run_id:
-            found.append(await runs.get_run(work, schedule.run_id))
-        else:
-            found.append(await _queue_run(work, schedule, connection, cause=cause, now=now))
-    return found
+    """A queued run for each schedule that has no unfinished one; the unfinished runs of all of them."""
+    return [
+        await runs.get_run(work, one.run_id)
+        if one.run_id
+        else await _queue_run(work, one, connection, cause=cause, now=now)
+        for one in planned
+    ]
 
 
 async def _queue_run(work: Work, schedule: Schedule, connection: Connection, *, cause: str, now: datetime) -> Run:
@@ -148,8 +144,8 @@ async def _queue_run(work: Work, schedule: Schedule, connection: Connection, *, 
     return run
 
 
-async def _begin(parts: Parts, hold: Hold, stack: AsyncExitStack) -> Sync | None:
-    """Take the fence and open all that the run needs; `None` if there is nothing to run."""
+async def _begin(parts: Parts, hold: Hold) -> Sync | None:
+    """Take the fence; `None` if there is nothing to run."""
     now = parts.clock.now()
     async with parts.db.work(hold.org_id) as work:
         schedule = await schedules.begin(work, hold, now=now)
@@ -163,18 +159,12 @@ async def _begin(parts: Parts, hold: Hold, stack: AsyncExitStack) -> Sync | None
         if schedule.cancel_requested:
             await endings.cancel(work, schedule, run, now=now)
             return None
-        started = {"status": "running", "started_at": run.started_at or now, "resume_at": None}
-        await runs.update_run(work, run.id, **started, attempts=run.attempts + 1)
-        provider = parts.catalog.provider(connection.provider)
-        operation = parts.catalog.operation(provider.slug, run.operation)
-        credential = await open_credential(work, parts, provider, connection)
-        complete = frozenset(await runs.complete_operations(work, connection.id))
-    compiled = compile_operation(parts.catalog, provider.slug, operation, connection.overrides.get(operation.id))
-    options = parse_options(provider, connection.options)
-    budget = SharedBudget(parts, connection)
-    opened = await stack.enter_async_context(reach(parts, provider, options, credential, budget=budget))
-    run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1)
-    return Sync(parts, schedule.hold, schedule, connection, run, provider, operation, compiled, opened, complete)
+        run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1)
+        started = {"status": "running", "started_at": run.started_at, "attempts": run.attempts}
+        await runs.update_run(work, run.id, **started, resume_at=None, error_slug=None, error_message=None)
+    provider = parts.catalog.provider(connection.provider)
+    operation = parts.catalog.operation(provider.slug, run.operation)
+    return Sync(parts, schedule.hold, schedule, connection, run, provider, operation)
 
 
 async def _unfinished_run(work: Work, schedule: Schedule, connection: Connection, now: datetime) -> Run:
@@ -186,25 +176,38 @@ async def _unfinished_run(work: Work, schedule: Schedule, connection: Connection
 async def _read(sync: Sync) -> None:
     """Every page that the run has not stored yet."""
     saved = sync.run.checkpoint
-    if saved == COLLECTED:
+    if saved in (COLLECTED, SWEPT):
         return
     start = Checkpoint(saved["spine"], saved["cursor"]) if saved else None
-    async with aclosing(collect(sync.operation, sync.reach.context, start)) as batches:
+    own = sync.connection.overrides.get(sync.operation.id)
+    compiled = compile_operation(sync.parts.catalog, sync.provider.slug, sync.operation, own)
+    async with _reach(sync) as opened, aclosing(collect(sync.operation, opened.context, start)) as batches:
         async for batch in batches:
             saved = _written(batch.checkpoint) if batch.checkpoint else saved
-            await store_batch(sync, batch, saved)
+            await store_batch(sync, compiled, batch, saved)
     await _mark_collected(sync)
+
+
+@asynccontextmanager
+async def _reach(sync: Sync) -> AsyncIterator[Reach]:
+    """The way to the provider, with the credential in force now and the budget that all workers share."""
+    async with sync.parts.db.work(sync.hold.org_id) as work:
+        credential = await open_credential(work, sync.parts, sync.provider, sync.connection)
+    options = parse_options(sync.provider, sync.connection.options)
+    budget = SharedBudget(sync.parts, sync.connection)
+    async with reach(sync.parts, sync.provider, options, credential, budget=budget) as opened:
+        yield opened
 
 
 def _written(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"spine": checkpoint.spine, "cursor": checkpoint.cursor}
 
 
-async def store_batch(sync: Sync, batch: Batch, checkpoint: dict[str, Any] | None) -> None:
+async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, checkpoint: dict[str, Any] | None) -> None:
     """Store one batch of records and the place to go on from, in one transaction."""
     connection = to_uuid(sync.connection.id, "conn")
     options = sync.connection.options
-    made = transform(batch.records, sync.compiled, connection=connection, options=options)
+    made = transform(batch.records, compiled, connection=connection, options=options)
     faults.passing("page.fetched")
     async with sync.parts.db.work(sync.hold.org_id) as work:
         await endings.take_turn(work, sync.connection)
@@ -219,14 +222,13 @@ async def store_batch(sync: Sync, batch: Batch, checkpoint: dict[str, Any] | Non
 
 
 async def _store(work: Work, sync: Sync, made: Transformed) -> dict[str, int]:
-    judge = sync.judge()
+    judge = await judge_now(work, sync)
     compared = await compare(work, sorted(made.candidates.values(), key=lambda one: one.id))
     written = {one.id for one in compared.to_write}
-    subjects = [
-        Subject(one.id, one.entity, compared.outcomes(one.id))
-        for one in made.candidates.values()
-        if one.id in written or needs_judging(one.entity.kind, compared.outcomes(one.id), judge)
+    read = [
+        subject_of(one, compared.outcomes(one.id), judge, changed=one.id in written) for one in made.candidates.values()
     ]
+    subjects = [one for one in read if one]
     assessed = await assess(work, subjects, judge)
     linked = await load(
         work,
@@ -243,6 +245,17 @@ async def _store(work: Work, sync: Sync, made: Transformed) -> dict[str, int]:
     moved = await _conclude(work, sync, merge(assessed.answers, again.answers), judge)
     stored = {"created": len(compared.created), "changed": len(compared.changed), "unchanged": len(compared.unchanged)}
     return stored | moved
+
+
+async def judge_now(work: Work, sync: Sync, *, finished: bool = False) -> Judge:
+    """How to judge in this transaction; once `finished`, this operation counts as read completely.
+
+    What is complete is asked anew each time, after the connection's turn was taken: another operation may have just ended, and it
+    judges only what was stored before its sweep was marked as done.
+    """
+    complete = await runs.complete_operations(work, sync.connection.id)
+    kinds = complete_kinds(sync.provider, complete | {sync.operation.id} if finished else complete)
+    return Judge(sync.parts.catalog, sync.connection, sync.now, kinds)
 
 
 async def _keep_outcomes(work: Work, assessed: Assessed, subjects: Sequence[Subject]) -> None:
@@ -288,13 +301,21 @@ async def _mark_collected(sync: Sync) -> None:
 
 async def _sweep(sync: Sync) -> None:
     """Close what a complete run no longer saw, and judge what could not be judged before the reading was complete."""
-    await _check_brake(sync)
-    while await _sweep_batch(sync):
-        faults.passing("run.swept")
-    if sync.operation.id not in sync.complete:
+    if sync.run.checkpoint != SWEPT:
+        await _check_brake(sync)
+        while await _sweep_batch(sync):
+            faults.passing("run.swept")
+    if not await _was_complete(sync):
         for kind in sorted(_judged_by(sync)):
             await _judge_all(sync, kind)
     faults.passing("run.judged")
+
+
+async def _was_complete(sync: Sync) -> bool:
+    """Whether the run before this one saw everything, so that each page could be judged as it came."""
+    async with sync.parts.db.work(sync.hold.org_id) as work:
+        before = await runs.last_finished(work, sync.connection.id, sync.operation.id)
+    return before is not None and before.status == "succeeded"
 
 
 async def _check_brake(sync: Sync) -> None:
@@ -307,9 +328,9 @@ async def _check_brake(sync: Sync) -> None:
 
 
 async def _sweep_batch(sync: Sync) -> bool:
-    judge = sync.judge(finished=True)
     async with sync.parts.db.work(sync.hold.org_id) as work:
         await endings.take_turn(work, sync.connection)
+        judge = await judge_now(work, sync, finished=True)
         removed = await entities.remove_unseen(
             work,
             connection_id=sync.connection.id,
@@ -318,6 +339,8 @@ async def _sweep_batch(sync: Sync) -> bool:
             now=judge.now,
         )
         if not removed:
+            await runs.update_run(work, sync.run.id, checkpoint=SWEPT)
+            await endings.keep_or_stop(work, sync)
             return False
         resolved = await resolve_removed(work, removed, run_id=sync.run.id, now=judge.now)
         await announce_findings(work, {"resolved": resolved}, now=judge.now)
@@ -345,17 +368,18 @@ def _judged_by(sync: Sync) -> set[str]:
 
 async def _judge_all(sync: Sync, kind: str) -> None:
     """Judge all present entities of a kind, batch by batch."""
-    judge, after = sync.judge(finished=True), None
+    after = None
     while True:
         async with sync.parts.db.work(sync.hold.org_id) as work:
             await endings.take_turn(work, sync.connection)
+            judge = await judge_now(work, sync, finished=True)
             stored = await entities.read_present(work, connection_id=sync.connection.id, kind=kind, after=after)
             if not stored:
                 return
             assessed = await assess_stored(work, stored, judge)
             counts = await _conclude(work, sync, assessed.answers, judge)
             if any(counts.values()):
-                await runs.save_progress(work, sync.run.id, checkpoint=COLLECTED, counts=counts, seen=())
+                await runs.save_progress(work, sync.run.id, checkpoint=SWEPT, counts=counts, seen=())
             await endings.keep_or_stop(work, sync)
         after = _last_id(stored)
 

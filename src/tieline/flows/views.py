@@ -6,11 +6,12 @@ RFC 3339 in UTC with a `Z`. No row holds a secret, a sealed byte or a key's hash
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from tieline.catalog import Control, Framework
+from tieline.catalog import Framework
+from tieline.flows.controls import Standing
 from tieline.sdk.checks import Check
 from tieline.sdk.provider import Operation, Provider
 from tieline.stages.attest import hash_content
@@ -106,29 +107,21 @@ def framework_row(framework: Framework) -> JsonRow:
     }
 
 
-def control_row(
-    control: Control,
-    *,
-    status: str,
-    supporting: int,
-    contradicting: int,
-    unknown: int,
-    checks: Sequence[str],
-    last_evidence_at: datetime | None,
-) -> JsonRow:
+def control_row(standing: Standing) -> JsonRow:
     """A control with where it stands; the counts are of standing answers, one for each check and entity."""
+    control = standing.control
     return {
         "id": control.id,
         "framework": control.framework,
         "family": control.family,
         "title": control.title,
         "asks": control.asks,
-        "status": status,
-        "supporting": supporting,
-        "contradicting": contradicting,
-        "unknown": unknown,
-        "checks": list(checks),
-        "last_evidence_at": moment(last_evidence_at),
+        "status": standing.status,
+        "supporting": standing.supporting,
+        "contradicting": standing.contradicting,
+        "unknown": standing.unknown,
+        "checks": list(standing.checks),
+        "last_evidence_at": moment(standing.last_evidence_at),
     }
 
 

@@ -86,13 +86,13 @@ class Check:
         try:
             if not self.applies(witness):
                 return None
-            answer = self.predicate(witness, **self._more(now, related))
-        except (TypeError, AttributeError, ValueError, KeyError, ArithmeticError) as error:
+            outcome = _OUTCOMES[self.predicate(witness, **self._more(now, related))]
+        except Exception as error:  # noqa: BLE001  a rule may be a third party's; what it raises must not end the run
             return Judgement("unknown", _read_by(witness) | {"error": type(error).__name__})
         values = _read_by(witness)
         for name, found in related.items():
             values[name] = {"count": len(found), "complete": found.complete}
-        return Judgement(_OUTCOMES[answer], values)
+        return Judgement(outcome, values)
 
     def _more(self, now: datetime, related: dict[str, Related[Any]]) -> dict[str, Any]:
         return ({"now": now} if self.clocked else {}) | related

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 from tieline.clock import Clock
+from tieline.errors import ProviderError
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.http import JSON, RAISE, Answer, Http
 from tieline.sdk.pages import Page, Paginator, SinglePage, walk
@@ -168,7 +169,10 @@ class Pages(Generic[T]):
         self._work = work
 
     def join(self, detail: Callable[[T], Awaitable[Any]], *, limit: int = 8) -> Pages[Any]:
-        """Each record after `detail(record)`, for which at most `limit` run side by side within a page."""
+        """Each record after `detail(record)`, for which at most `limit` run side by side within a page.
+
+        When one fails the others are cancelled, and its error is raised as it is.
+        """
 
         async def work(items: Sequence[Any]) -> Sequence[Any]:
             slots = asyncio.Semaphore(limit)
@@ -178,8 +182,11 @@ class Pages(Generic[T]):
                     return await detail(item)
 
             before = await self._work(items) if self._work else items
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(item)) for item in before]
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(one(item)) for item in before]
+            except ExceptionGroup as failed:
+                raise _decisive(failed) from None
             return [task.result() for task in tasks]
 
         return Pages(self._ctx, self._open_at, work)
@@ -197,3 +204,11 @@ class Pages(Generic[T]):
         finally:
             if place:
                 self._ctx._leave()
+
+
+def _decisive(failed: ExceptionGroup[Exception]) -> Exception:
+    """Of errors that came side by side, the one to act on: the provider's first, else the first of all."""
+    found: Exception = failed.subgroup(ProviderError) or failed
+    while isinstance(found, ExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -104,11 +104,15 @@ class Group(Entity, kind="group"):
 
 
 class Membership(Entity, kind="membership"):
-    """An account's place in a group; `external_id` is best mapped as group, colon, account."""
+    """An account's place in a group; `external_id` is best mapped as group, colon, account.
+
+    `automatic` marks a place that the provider itself gives to everybody and that nobody can leave.
+    """
 
     account: Annotated[Key, Link("account")]
     group: Annotated[Key, Link("group")]
     role: Line | None = None
+    automatic: bool | None = None
     added_at: Moment | None = None
 
 

@@ -8,7 +8,7 @@ not fit is rejected with the field and the reason; it never stops a run.
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import blake2b
@@ -40,11 +40,16 @@ class Mapping(Generic[E_co]):
     fields: Map[str, str]
     drop: tuple[str, ...] = ()
     variant: str | None = None
+    own_filter: str | None = None
 
     def adjusted(self, *, filter: str | None = None, fields: Map[str, str] | None = None) -> Mapping[E_co]:
         """The same with an organization's own filter (both must hold) and its overridden fields."""
-        both = f"({self.filter}) && ({filter})" if filter else self.filter
-        return replace(self, filter=both, fields={**self.fields, **(fields or {})})
+        return replace(self, own_filter=filter or None, fields={**self.fields, **(fields or {})})
+
+    @property
+    def _filters(self) -> tuple[str, ...]:
+        """Kept apart, not joined by `&&`: an organization's filter must not be able to close a bracket of ours."""
+        return tuple(one for one in (self.filter, self.own_filter) if one and one != "true")
 
     def faults(self) -> list[str]:
         """What is wrong with the declaration, in words; empty when it compiles."""
@@ -54,7 +59,7 @@ class Mapping(Generic[E_co]):
         found += [
             f"{self.entity.__name__} needs a mapping for {name!r}" for name in sorted(required - set(self.fields))
         ]
-        for name, source in {"filter": self.filter, **self.fields}.items():
+        for name, source in [*(("filter", one) for one in self._filters), *self.fields.items()]:
             try:
                 compile_expression(source)
             except CelError as error:
@@ -65,7 +70,7 @@ class Mapping(Generic[E_co]):
         """Compile every expression; raises `CelError` for the first bad one."""
         return CompiledMapping(
             entity=self.entity,
-            filter=None if self.filter == "true" else compile_expression(self.filter),
+            filters=tuple(compile_expression(one) for one in self._filters),
             fields=tuple((name, compile_expression(source)) for name, source in self.fields.items()),
             drop=tuple(tuple(path.split(".")) for path in self.drop),
         )
@@ -73,7 +78,7 @@ class Mapping(Generic[E_co]):
     @cached_property
     def revision(self) -> bytes:
         """Changes when the mapping does, so that what was mapped by an older one is mapped again."""
-        source = [self.entity.kind, self.filter, sorted(self.fields.items()), sorted(self.drop)]
+        source = [self.entity.kind, self.variant, self._filters, sorted(self.fields.items()), sorted(self.drop)]
         return blake2b(orjson.dumps(source), digest_size=8).digest()
 
 
@@ -82,10 +87,9 @@ class CompiledMapping(Generic[E_co]):
     """A mapping that is ready to run."""
 
     entity: type[E_co]
-    filter: Expression | None
+    filters: tuple[Expression, ...]
     fields: tuple[tuple[str, Expression], ...]
     drop: tuple[tuple[str, ...], ...] = ()
-    options: Map[str, Any] = field(default_factory=dict)
 
     def clean(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record without the dropped paths."""
@@ -98,10 +102,11 @@ class CompiledMapping(Generic[E_co]):
 
         `about` gives the other variables: `envelope`, `variant`, `resource`, `action`, `options`.
         """
-        variables = {"payload": drop_nulls(record), **about}
-        name = "filter"
+        name = "record"
         try:
-            if self.filter is not None and self.filter.evaluate(variables) is not True:
+            variables = {"payload": drop_nulls(record), **about}
+            name = "filter"
+            if any(one.evaluate(variables) is not True for one in self.filters):
                 return None
             values = {}
             for name, expression in self.fields:
@@ -113,7 +118,9 @@ class CompiledMapping(Generic[E_co]):
         return self._build(values)
 
     def _build(self, values: dict[str, Any]) -> E_co | Rejected:
-        for name in self._moments & values.keys():
+        for name in self._moments:
+            if name not in values:
+                continue
             moment = _moment(values[name])
             if moment is None:
                 return Rejected(name, "is not a date and time")
@@ -125,9 +132,9 @@ class CompiledMapping(Generic[E_co]):
             return Rejected(str(first["loc"][0]) if first["loc"] else "record", first["msg"])
 
     @cached_property
-    def _moments(self) -> frozenset[str]:
+    def _moments(self) -> tuple[str, ...]:
         """Fields that hold a date and time: providers send them as text."""
-        return frozenset(
+        return tuple(
             name for name, info in self.entity.model_fields.items() if "datetime" in str(info.annotation).lower()
         )
 

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from tieline.errors import DeclarationError, Unexpected
 from tieline.sdk.auth import Auth
 from tieline.sdk.checks import Check, Predicate, check
 from tieline.sdk.context import Context
@@ -59,14 +60,21 @@ class Identity:
     scopes: str | None = None
 
     async def __call__(self, ctx: Context[Any]) -> Identified:
-        """Make the test call."""
-        answer = await ctx.get(self.path)
-        scopes = _dig(answer, self.scopes) if self.scopes else None
-        return Identified(
-            id=str(_dig(answer, self.id)),
-            name=str(_dig(answer, self.name)),
-            scopes=None if scopes is None else frozenset(scopes),
-        )
+        """Make the test call; raises `Unexpected` if its answer does not name the account."""
+        answer = await ctx.request("GET", self.path)
+        try:
+            return self._read(answer.json)
+        except (KeyError, TypeError, IndexError):
+            raise answer.fail(Unexpected, "does not say whose account this is") from None
+
+    def _read(self, told: Any) -> Identified:
+        number, name = _dig(told, self.id), _dig(told, self.name)
+        if not isinstance(number, str | int) or not isinstance(name, str | int):
+            raise TypeError("an account is told by text or numbers")
+        scopes = _dig(told, self.scopes) if self.scopes else None
+        if isinstance(scopes, str):  # separated by spaces, as in OAuth (RFC 6749, section 3.3)
+            scopes = scopes.split()
+        return Identified(id=str(number), name=str(name), scopes=None if scopes is None else frozenset(scopes))
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,7 @@ def _period(text: str) -> timedelta:
     """`15m`, `6h` or `1d` as a length of time."""
     matched = re.fullmatch(r"([1-9]\d{0,3})([mhd])", text)
     if not matched:
-        raise ValueError(f"{text!r} is not a period such as 15m, 6h or 1d")
+        raise DeclarationError("bad-period", f"{text!r} is not a period such as 15m, 6h or 1d")
     return timedelta(**{_UNITS[matched[2]]: int(matched[1])})
 
 

@@ -6,7 +6,7 @@ links to it came or went. An unknown answer moves nothing: a finding stays open,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from tieline.ids import from_uuid, new_id, to_uuid
 from tieline.sdk.checks import Check, Judgement, Related
 from tieline.sdk.entities import KINDS, Entity
 from tieline.stages.load import Outcomes, label_of
-from tieline.stages.transform import without_nul
+from tieline.stages.transform import Candidate, without_nul
 from tieline.store import entities as entity_store
 from tieline.store import findings as store
 from tieline.store.connections import Connection
@@ -35,11 +35,12 @@ _EPOCH_DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An entity to judge, with its standing outcomes."""
+    """An entity to judge, with its standing outcomes; one that is not `whole` only by the checks that depend on the time."""
 
     id: UUID
     entity: Entity
     outcomes: Outcomes
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +92,32 @@ class Judge:
         """The checks for a kind."""
         return self.catalog.checks_for(self.connection.provider, kind)
 
+    def clocked(self, kind: str) -> tuple[Check, ...]:
+        """Those whose answer changes as time passes."""
+        return tuple(check for check in self.checks(kind) if check.clocked)
+
 
 async def assess(work: Work, subjects: Sequence[Subject], judge: Judge) -> Assessed:
-    """Judge every subject by every check of its kind."""
+    """Judge every subject by the checks of its kind."""
     result = Assessed()
-    by_kind: dict[str, list[Subject]] = {}
+    alike: dict[tuple[str, bool], list[Subject]] = {}
     for subject in subjects:
-        by_kind.setdefault(subject.entity.kind, []).append(subject)
-    for kind, same in by_kind.items():
-        checks = judge.checks(kind)
-        related = await _read_related(work, same, checks, judge)
+        alike.setdefault((subject.entity.kind, subject.whole), []).append(subject)
+    for (kind, whole), same in alike.items():
+        checks = judge.checks(kind) if whole else judge.clocked(kind)
+        links = await _read_links(work, same, checks, judge)
         for subject in same:
-            _judge_one(subject, checks, related, judge, result)
+            _judge_one(subject, checks, links, judge, result)
     return result
 
 
-def needs_judging(kind: str, outcomes: Outcomes, judge: Judge) -> bool:
-    """Whether an unchanged entity must be judged: a check depends on the time, or an answer is no longer fresh."""
+def subject_of(candidate: Candidate, outcomes: Outcomes, judge: Judge, *, changed: bool) -> Subject | None:
+    """What must be judged of an entity just read: all of it, what depends on the time, or nothing (`None`)."""
     oldest = judge.today - FRESH_FOR.days
-    return any(check.clocked for check in judge.checks(kind)) or any(day <= oldest for _, day in outcomes.values())
+    whole = changed or any(day <= oldest for _, day in outcomes.values())
+    if whole or judge.clocked(candidate.entity.kind):
+        return Subject(candidate.id, candidate.entity, outcomes, whole)
+    return None
 
 
 async def reassess(work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge) -> Assessed:
@@ -175,42 +183,45 @@ async def resolve(
     await store.add_events(work, [(one, "resolved", {}) for one in ids], at=now, run_id=run_id, note=note)
 
 
-def _judge_one(
-    subject: Subject,
-    checks: Sequence[Check],
-    related: Mapping[tuple[UUID, str, str], Related[Any]],
-    judge: Judge,
-    result: Assessed,
-) -> None:
-    outcomes: Outcomes = {}
+def _judge_one(subject: Subject, checks: Sequence[Check], links: _Links, judge: Judge, result: Assessed) -> None:
+    outcomes: Outcomes = {} if subject.whole else dict(subject.outcomes)
     for check in checks:
-        wanted = {name: related[subject.id, check.id, name] for name in check.related}
-        judgement = check.judge(subject.entity, now=judge.now, related=wanted)
+        judgement = check.judge(subject.entity, now=judge.now, related=links.to(subject.id, check))
         standing = subject.outcomes.get(check.id)
         before = standing[0] if standing else None
         outcome = judgement.outcome if judgement else None
         due = standing is not None and standing[1] <= judge.today - FRESH_FOR.days
-        if outcome:
-            outcomes[check.id] = standing if standing and outcome == before and not due else [outcome, judge.today]
+        if outcome is None:
+            outcomes.pop(check.id, None)
+        elif outcome != before or due:
+            outcomes[check.id] = [outcome, judge.today]
+        elif standing:
+            outcomes[check.id] = standing
         if outcome != before or due:
             result.answers.append(Answer(subject, check, judgement, before))
     result.outcomes[subject.id] = outcomes
 
 
-async def _read_related(
-    work: Work, subjects: Sequence[Subject], checks: Sequence[Check], judge: Judge
-) -> dict[tuple[UUID, str, str], Related[Any]]:
-    """For each subject, check and parameter, the entities that link to the subject."""
-    found: dict[tuple[UUID, str, str], Related[Any]] = {}
-    read: dict[tuple[str, str], dict[UUID, list[Entity]]] = {}
-    for check in checks:
-        for name, (kind, link) in check.related.items():
-            if (kind, link) not in read:
-                read[kind, link] = await _linking(work, [one.id for one in subjects], kind, link)
-            for subject in subjects:
-                items = tuple(read[kind, link].get(subject.id, ()))
-                found[subject.id, check.id, name] = Related(items, kind in judge.complete)
-    return found
+@dataclass(frozen=True)
+class _Links:
+    """The entities that link to those under judgement, by kind and link field."""
+
+    found: dict[tuple[str, str], dict[UUID, list[Entity]]]
+    complete: frozenset[str]
+
+    def to(self, target: UUID, check: Check) -> dict[str, Related[Any]]:
+        """What a check asks for, by parameter."""
+        return {
+            name: Related(self.found[kind, link].get(target, ()), kind in self.complete)
+            for name, (kind, link) in check.related.items()
+        }
+
+
+async def _read_links(work: Work, subjects: Sequence[Subject], checks: Sequence[Check], judge: Judge) -> _Links:
+    wanted = {pair for check in checks for pair in check.related.values()}
+    targets = [one.id for one in subjects]
+    found = {(kind, link): await _linking(work, targets, kind, link) for kind, link in sorted(wanted)}
+    return _Links(found, judge.complete)
 
 
 async def _linking(work: Work, targets: Sequence[UUID], kind: str, link: str) -> dict[UUID, list[Entity]]:

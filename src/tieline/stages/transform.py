@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,6 +19,9 @@ from tieline.sdk.entities import Entity
 from tieline.sdk.mapping import Rejected
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
+
+_ESCAPED_NUL = rb"\u0000"
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # after an odd backslash it is the text `\u0000`, spelt out
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +86,18 @@ def _transform_one(
         return Refusal(kind, "record", "holds text or a value that JSON does not allow", None)
     if len(raw) > MAX_RECORD_BYTES:
         return Refusal(kind, "record", f"is larger than {MAX_RECORD_BYTES // 1024} KiB", None)
+    if _ESCAPED_NUL in raw:  # before mapping, so that no id, name or value holds one either
+        raw = without_nul(raw).encode()
+        payload = orjson.loads(raw)
     made = mapping.apply(payload, variant=variant, options=options)
     if made is None:
         return None
     if isinstance(made, Rejected):
         return Refusal(kind, made.field, made.reason, payload)
     digest = blake2b(raw + operation.revisions[variant], digest_size=16).digest()
-    return Candidate(entity_uuid(connection, kind, made.external_id), made, digest, without_nul(raw))
+    return Candidate(entity_uuid(connection, kind, made.external_id), made, digest, raw.decode())
 
 
 def without_nul(text: bytes) -> str:
     """JSON text as the database takes it: an escaped NUL, which PostgreSQL refuses, becomes the replacement character."""
-    return text.decode().replace("\\u0000", "\\ufffd") if b"\\u0000" in text else text.decode()
+    return (_NUL.sub(rb"\1\\ufffd", text) if _ESCAPED_NUL in text else text).decode()

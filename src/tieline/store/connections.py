@@ -89,7 +89,7 @@ async def lock_connection(work: Work, connection_id: str) -> None:
 async def get_connection(work: Work, connection_id: str, *, lock: bool = False) -> Connection:
     """One connection, locked until the end of the transaction if asked; raises `NotFound`."""
     query = select(connections).where(connections.c.id == connection_id, connections.c.org_id == work.org_id)
-    row = (await work.connection.execute(query.with_for_update() if lock else query)).one_or_none()
+    row = (await work.connection.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
     if row is None:
         raise NotFound(f"There is no connection {connection_id[:60]!r}")
     return Connection(**row._mapping)

@@ -207,7 +207,7 @@ async def read_present(
 
 _UNSEEN = """
     entities.connection_id = $1 AND entities.operation = $2 AND entities.org_id = $3 AND entities.removed_at IS NULL
-    AND NOT EXISTS (
+    AND entities.run_id <= $4 AND NOT EXISTS (
         SELECT FROM seen WHERE seen.key = ('x' || right(replace(entities.id::text, '-', ''), 16))::bit(64)::bigint)
 """
 _SEEN = "WITH seen AS MATERIALIZED (SELECT unnest(seen) AS key FROM run_pages WHERE run_id = $4 AND org_id = $3)"

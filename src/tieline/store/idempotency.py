@@ -23,6 +23,8 @@ from tieline.store.db import Work, metadata
 from tieline.store.types import Id, UtcTime
 
 KEPT_FOR = timedelta(hours=24)
+ABANDONED_AFTER = timedelta(minutes=10)
+"""A request that has given no answer for so long died with its process: its key may be taken again."""
 
 idempotency_keys = Table(
     "idempotency_keys",
@@ -49,11 +51,9 @@ class Remembered:
 async def claim_key(work: Work, key: str, request_hash: bytes, *, now: datetime) -> Remembered | None:
     """Take a key for a request, `None` if it was free; else what is known of the request that took it."""
     mine = (idempotency_keys.c.org_id == work.org_id) & (idempotency_keys.c.key == key)
-    await work.connection.execute(
-        delete(idempotency_keys).where(
-            idempotency_keys.c.org_id == work.org_id, idempotency_keys.c.created_at < now - KEPT_FOR
-        )
-    )
+    abandoned = idempotency_keys.c.status.is_(None) & (idempotency_keys.c.created_at < now - ABANDONED_AFTER)
+    stale = abandoned | (idempotency_keys.c.created_at < now - KEPT_FOR)
+    await work.connection.execute(delete(idempotency_keys).where(idempotency_keys.c.org_id == work.org_id, stale))
     row = {"org_id": work.org_id, "key": key, "request_hash": request_hash, "created_at": now}
     taken = await work.connection.execute(insert(idempotency_keys).values(**row).on_conflict_do_nothing())
     if taken.rowcount:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 
+import asyncpg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -35,10 +36,10 @@ async def migrate(url: str) -> list[str]:
                 )
             if before == _heads():
                 return []
-            await connection.run_sync(_upgrade)
+            applied = await connection.run_sync(_upgrade)
             await connection.commit()
-            return sorted(await connection.run_sync(_applied) - before)
-    except (DBAPIError, OSError) as error:
+            return applied
+    except (DBAPIError, asyncpg.PostgresError, OSError) as error:
         reason = type(getattr(error, "orig", error)).__name__
         raise DatabaseError(f"The database cannot be reached or migrated ({reason})") from None
     finally:
@@ -62,14 +63,17 @@ def _applied(connection: Connection) -> set[str]:
     return set(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection) -> list[str]:
+    """Apply what is missing once no other process is at it, which may be nothing by then; the revisions applied."""
     from alembic import command  # only when there is something to apply: Alembic takes a while to import
     from alembic.config import Config
 
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    before = _applied(connection)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", f"{_MIGRATIONS / 'pre'}\n{_MIGRATIONS / 'post'}")
     config.attributes["connection"] = connection
     command.upgrade(config, "heads")
+    return sorted(_applied(connection) - before)

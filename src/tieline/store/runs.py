@@ -18,6 +18,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    bindparam,
     delete,
     func,
     insert,
@@ -248,12 +249,18 @@ async def last_finished(work: Work, connection_id: str, operation: str) -> Run |
 
 
 async def complete_operations(work: Work, connection_id: str) -> set[str]:
-    """Operations whose newest finished run succeeded, so that what they did not show is known to be absent."""
-    newest = (
-        select(runs.c.operation, runs.c.status)
-        .distinct(runs.c.operation)
-        .where(runs.c.connection_id == connection_id, runs.c.org_id == work.org_id)
-        .where(runs.c.status.not_in(UNFINISHED))
-        .order_by(runs.c.operation, runs.c.id.desc())
-    )
-    return {row.operation for row in await work.connection.execute(newest) if row.status == "succeeded"}
+    """Operations of which it is known what is absent: their newest run that ended, or has swept at least, saw everything."""
+    rows = await work.connection.execute(_COMPLETE, {"connection": connection_id, "org": work.org_id})
+    return set(rows.scalars())
+
+
+# One look into the index for each operation: a connection has a handful of operations and, in time, thousands of runs.
+_COMPLETE = text("""
+    SELECT schedules.operation FROM schedules CROSS JOIN LATERAL (
+           SELECT status FROM runs
+            WHERE runs.connection_id = :connection AND runs.org_id = :org AND runs.operation = schedules.operation
+              AND (status NOT IN ('queued', 'running') OR checkpoint @> '{"swept": true}')
+            ORDER BY runs.id DESC LIMIT 1) AS newest
+     WHERE schedules.connection_id = :connection AND schedules.org_id = :org
+       AND newest.status IN ('succeeded', 'queued', 'running')
+""").bindparams(bindparam("connection", type_=Id("conn")), bindparam("org", type_=Id("org")))

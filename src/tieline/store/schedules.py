@@ -202,9 +202,10 @@ async def list_schedules(work: Work, connection_id: str) -> list[Schedule]:
     return [Schedule(**row._mapping) for row in await work.connection.execute(query)]
 
 
-async def get_schedule(work: Work, connection_id: str, operation: str) -> Schedule | None:
-    """The schedule of one operation."""
-    row = (await work.connection.execute(select(schedules).where(_of(work, connection_id, operation)))).one_or_none()
+async def get_schedule(work: Work, connection_id: str, operation: str, *, lock: bool = False) -> Schedule | None:
+    """The schedule of one operation, locked until the end of the transaction if asked."""
+    query = select(schedules).where(_of(work, connection_id, operation))
+    row = (await work.connection.execute(query.with_for_update() if lock else query)).one_or_none()
     return Schedule(**row._mapping) if row else None
 
 
@@ -221,15 +222,17 @@ async def set_enabled(
     operation: str | None = None,
     reason: str | None = None,
     now: datetime,
-) -> None:
-    """Switch off, for a reason that is shown, or on again: then it is due now."""
+) -> list[Schedule]:
+    """Switch off, for a reason that is shown, or on again: then it is due now; returns those that were switched."""
     values: dict[str, Any] = {"enabled": enabled, "off_reason": None if enabled else reason}
     if enabled:
         values["next_run_at"] = now
     changed = _of(work, connection_id, operation) & (schedules.c.enabled != enabled)
-    await work.connection.execute(update(schedules).where(changed).values(values))
+    query = update(schedules).where(changed).values(values).returning(schedules)
+    switched = [Schedule(**row._mapping) for row in await work.connection.execute(query)]
     if enabled:
         await _wake(work)
+    return switched
 
 
 async def request_cancel(work: Work, schedule_id: str) -> bool:

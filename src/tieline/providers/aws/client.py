@@ -14,6 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
     from botocore.credentials import DeferredRefreshableCredentials
     from botocore.exceptions import ClientError
+    from botocore.loaders import Loader
     from botocore.session import Session
 
 Fetch = Callable[[Any], Awaitable[tuple[list[Any], Any]]]
@@ -215,8 +217,17 @@ def _session(credentials: Any) -> Session:
     settings = {name: (None, None, default, as_) for name, (_, _, default, as_) in Session.SESSION_VARIABLES.items()}
     files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
     session = Session(session_vars=settings | files)
+    session.register_component("data_loader", _descriptions())
     session.register_component("credential_provider", _Only(credentials))
     return session
+
+
+@cache
+def _descriptions() -> Loader:
+    """AWS's descriptions of its services, those that come with botocore alone; kept, because parsing IAM's takes a while."""
+    from botocore.loaders import Loader
+
+    return Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 def _config(region: str) -> Config:

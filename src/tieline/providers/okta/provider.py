@@ -130,6 +130,7 @@ async def users(ctx: Context[OktaOptions]) -> AsyncIterator[dict[str, Any]]:
             external_id="payload.group + ':' + payload.user",
             group="payload.group",
             account="payload.user",
+            automatic="payload.automatic",
         ),
     ),
     every="6h",
@@ -139,8 +140,9 @@ async def groups(ctx: Context[OktaOptions]) -> AsyncIterator[Record]:
     """Groups and who is in them."""
     async for group in ctx.pages("/api/v1/groups", pages=_PAGES):
         yield Record(group, "group")
+        automatic = group["type"] == "BUILT_IN"
         async for user in ctx.pages(f"/api/v1/groups/{group['id']}/users", pages=_PAGES, missing=()):
-            yield Record({"group": group["id"], "user": user["id"]}, "membership")
+            yield Record({"group": group["id"], "user": user["id"], "automatic": automatic}, "membership")
 
 
 okta.listing(

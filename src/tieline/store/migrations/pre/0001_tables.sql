@@ -177,7 +177,7 @@ CREATE TABLE schedules (
     CONSTRAINT schedules_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id)
 );
 
-CREATE INDEX schedules_due_idx ON schedules (next_run_at) WHERE held_by IS NULL AND enabled;
+CREATE INDEX schedules_due_idx ON schedules (timezone('UTC', next_run_at)) WHERE held_by IS NULL AND enabled;
 
 CREATE INDEX schedules_held_by_idx ON schedules (held_by) WHERE held_by IS NOT NULL;
 

@@ -1,0 +1,132 @@
+"""The application: routers, problems and the frame put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from tieline.api.caller import PartsOf
+from tieline.api.describe import openapi_of, problem_response
+from tieline.api.frame import Frame
+from tieline.api.problem import on_error, on_http_error, on_invalid
+from tieline.api.schemas import answer
+from tieline.api.v1 import (
+    api_keys,
+    connections,
+    controls,
+    entities,
+    events,
+    evidence,
+    findings,
+    platform,
+    providers,
+    runs,
+)
+from tieline.errors import TielineError
+from tieline.flows.parts import Parts
+
+NOUNS = (providers, connections, runs, entities, findings, controls, evidence, events, api_keys, platform)
+
+_ABOUT = """Connect accounts, read them, and keep evidence of what is found.
+
+Send an API key in `X-API-Key`. Lists are `{"items": […], "next": cursor or null}`; give `next` as `cursor` for the next page. Refusals
+and failures are `application/problem+json` with a stable `slug`. A POST may carry an `Idempotency-Key`.
+"""
+
+
+class Ring(Protocol):
+    """What the API needs of the key ring."""
+
+    @property
+    def api_key_pepper(self) -> bytes:
+        """The key under which API keys are hashed."""
+        ...
+
+
+class Started(Protocol):
+    """A running Tieline."""
+
+    @property
+    def parts(self) -> Parts:
+        """Its parts."""
+        ...
+
+    @property
+    def ring(self) -> Ring:
+        """Its key ring."""
+        ...
+
+
+def create_api(parts: Parts, ring: Ring) -> FastAPI:
+    """The API over parts that run already."""
+    app = _assemble()
+    _equip(app, parts, ring)
+    return app
+
+
+def create_mounted(started: Callable[[], AbstractAsyncContextManager[Started]]) -> FastAPI:
+    """An API that starts Tieline with itself and stops it at the end."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with started() as running:
+            _equip(app, running.parts, running.ring)
+            yield
+
+    return _assemble(lifespan)
+
+
+def _equip(app: FastAPI, parts: Parts, ring: Ring) -> None:
+    app.state.parts = parts
+    app.state.pepper = ring.api_key_pepper
+
+
+def _assemble(lifespan: Any = None) -> FastAPI:
+    app = FastAPI(
+        title="Tieline",
+        version=version("tieline"),
+        description=_ABOUT,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        generate_unique_id_function=_named_by_function,
+    )
+    for noun in NOUNS:
+        app.include_router(noun.router, prefix="/v1")
+    _add_health(app)
+    app.add_exception_handler(TielineError, on_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_middleware(Frame)
+    app.openapi = lambda: openapi_of(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+def _named_by_function(route: APIRoute) -> str:
+    return route.name
+
+
+def _add_health(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def go_to_docs() -> Response:
+        """Go to the documentation."""
+        return RedirectResponse("docs")
+
+    @app.get("/healthz", tags=["health"])
+    async def check_health() -> dict[str, str]:
+        """Say that the process is alive; it depends on nothing."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["health"], responses={503: problem_response(503)})
+    async def check_readiness(parts: PartsOf) -> Response:
+        """Say whether requests can be served: whether the database can be reached."""
+        await parts.db.verify()
+        return answer({"status": "ready"})

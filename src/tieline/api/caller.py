@@ -1,0 +1,51 @@
+"""The caller: who an X-API-Key belongs to, and how far their role reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+
+from tieline.access.api_keys import check_key
+from tieline.access.roles import Caller, Role
+from tieline.errors import NotAuthenticated
+from tieline.flows.parts import Parts
+
+HEADER = "X-API-Key"
+
+_scheme = APIKeyHeader(
+    name=HEADER, scheme_name="ApiKey", description="`tieline api-keys create` makes one.", auto_error=False
+)
+
+
+async def get_parts(request: Request) -> Parts:
+    """The parts that the application was made with."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+async def authenticate(request: Request, key: Annotated[str | None, Security(_scheme)] = None) -> Caller:
+    """Who asks; raises `NotAuthenticated`, the same for every key that does not work."""
+    if not key:
+        raise NotAuthenticated(f"There is no {HEADER} header")
+    parts: Parts = request.app.state.parts
+    return await check_key(parts.db, request.app.state.pepper, key, now=parts.clock.now())
+
+
+def must_be(role: Role) -> Callable[[Caller], Awaitable[Caller]]:
+    """A dependency that gives the caller if the role reaches so far; raises `NotAllowed`."""
+
+    async def reach(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+        caller.must_be(role)
+        return caller
+
+    return reach
+
+
+PartsOf = Annotated[Parts, Depends(get_parts)]
+Auditor = Annotated[Caller, Depends(must_be("auditor"))]
+Member = Annotated[Caller, Depends(must_be("member"))]
+Admin = Annotated[Caller, Depends(must_be("admin"))]
+Operator = Annotated[Caller, Depends(must_be("operator"))]

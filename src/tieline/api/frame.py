@@ -1,0 +1,68 @@
+"""The frame around every request: its id, headers that all answers carry, one log line, and an answer to whatever else goes wrong."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tieline.api.problem import Failed, answer_problem, on_away
+from tieline.ids import new_id
+from tieline.log import bind
+from tieline.store.db import OperationalError
+
+HEADER = "X-Request-Id"
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_log = logging.getLogger(__name__)
+
+
+class Frame:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
+        told: dict[str, Any] = {"method": scope["method"], "path": scope["path"]}
+        begun = time.perf_counter()
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told["status"] = message["status"]
+                own = [(HEADER.lower().encode(), request_id.encode()), *_HEADERS]
+                message = {**message, "headers": [*message.get("headers", ()), *own]}
+            await send(message)
+
+        with bind(request_id=request_id):
+            try:
+                await self._app(scope, receive, stamped)
+            except Exception as error:  # noqa: BLE001  the last place where an answer can be given
+                await _answer_failure(error, Request(scope, receive), stamped, answered="status" in told)
+            milliseconds = round((time.perf_counter() - begun) * 1000, 1)
+            _log.info("Answered", extra=told | {"milliseconds": milliseconds})
+
+
+async def _answer_failure(error: Exception, request: Request, send: Send, *, answered: bool) -> None:
+    """Say that it failed, and no more; the log has the rest."""
+    away = isinstance(error, OperationalError | OSError | TimeoutError)
+    if away:
+        _log.warning("The database is away", extra={"error": type(error).__name__})
+    else:
+        _log.error("A request failed", exc_info=error)
+    if answered:
+        return
+    answer = on_away(request) if away else answer_problem(request, Failed("Something went wrong on our side"))
+    await answer(request.scope, request.receive, send)

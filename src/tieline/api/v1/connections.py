@@ -1,0 +1,276 @@
+"""Connections: connect an account, look after the connection, and disconnect it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from tieline.api.body import Given, JsonBody, Nothing
+from tieline.api.caller import Admin, Auditor, Member, PartsOf
+from tieline.api.describe import documented
+from tieline.api.idempotency import once
+from tieline.api.schemas import (
+    SLUG,
+    ConnectionId,
+    Name,
+    Page,
+    Paged,
+    ProviderSlug,
+    Reason,
+    Row,
+    answer,
+    cursor_of,
+    id_in_path,
+    id_of,
+    provider_in_query,
+    time_of,
+)
+from tieline.api.v1.runs import Run
+from tieline.flows import connect as flow
+from tieline.flows.sync import request_sync
+from tieline.flows.views import connection_row, listing, run_row, schedule_row
+from tieline.store import connections as store
+from tieline.store.schedules import list_schedules
+
+router = APIRouter(tags=["connections"])
+
+Id = Annotated[str, id_in_path("conn", "The connection.")]
+Status = Literal["active", "degraded", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"]
+Credential = Annotated[
+    dict[str, Any],
+    Field(
+        description="The credential's fields, as the provider's setup names them, at most 100 KB. No route gives it back.",
+        examples=[{"token": "lks_…"}],
+        json_schema_extra={"writeOnly": True},
+        repr=False,
+    ),
+]
+Options = Annotated[
+    dict[str, Any],
+    Field(
+        description="The options, as the provider's setup names them, at most 50 KB.",
+        examples=[{"base_url": "http://127.0.0.1:9"}],
+    ),
+]
+Overrides = Annotated[
+    dict[str, Any],
+    Field(
+        description="By operation, the organization's own CEL `filter` and `fields`, in place of the provider's.",
+        examples=[{"people": {"filter": "payload.type == 'employee'"}}],
+    ),
+]
+
+
+class Connection(Row):
+    """A live link to one account at a provider."""
+
+    id: str = id_of("conn", "The connection.")
+    provider: ProviderSlug
+    kind: str = Field(description="How it authenticates.", examples=["token"])
+    external_id: str = Field(description="The account's id at the provider.", examples=["acc_larkfield_7"])
+    connection_id: ConnectionId
+    status: str = Field(description="Its state.", examples=["active"])
+    reason: Reason | None = Field(description="Why it is in that state, if there is something to say.", examples=[None])
+    name: str = Field(description="Its name for people.", examples=["Sandbox: Larkfield Instruments"])
+    account_name: str = Field(description="The account's name at the provider.", examples=["Larkfield Instruments"])
+    options: dict[str, Any] = Field(description="Its options.", examples=[{"base_url": "http://127.0.0.1:40817"}])
+    overrides: dict[str, Any] = Field(description="Its own filters and fields.", examples=[{}])
+    scopes: list[str] | None = Field(description="Permissions it is known to have.", examples=[["people:read"]])
+    missing_scopes: list[str] = Field(description="Permissions that some operation lacks.", examples=[[]])
+    created_at: str = time_of("When it was connected.")
+    updated_at: str = time_of("When it last changed.")
+    validated_at: str = time_of("When the credential last passed the test call.")
+    disconnected_at: str | None = time_of("When it was disconnected.")
+
+
+class Schedule(Row):
+    """How one operation of a connection is planned."""
+
+    operation: str = Field(description="The operation.", examples=["people"])
+    enabled: bool = Field(description="Whether it runs.", examples=[True])
+    reason: str | None = Field(description="Why it is off.", examples=[None])
+    every_seconds: int | None = Field(description="How often it runs.", examples=[3600])
+    next_run_at: str | None = time_of("When it runs next.")
+    run_id: str | None = id_of("run", "Its unfinished run.")
+
+
+class ConnectionDetail(Connection):
+    """A connection and how its operations are planned."""
+
+    operations: list[Schedule] = Field(description="Its operations.")
+
+
+class ConnectionQuery(Paged):
+    """Which connections to list."""
+
+    cursor: str | None = cursor_of("conn")
+    provider: str | None = provider_in_query()
+    status: Status | None = Field(default=None, description="Only those in this state.", examples=["active"])
+
+
+class NewConnection(Given):
+    """What connecting takes."""
+
+    provider: str = Field(description="The provider's slug.", pattern=SLUG, max_length=60, examples=["sandbox"])
+    options: Options = Field(default_factory=dict)
+    credential: Credential
+    name: Name | None = None
+
+
+class ConnectionChange(Given):
+    """What to change; what is left out stays."""
+
+    name: Name | None = None
+    options: Options | None = None
+    overrides: Overrides | None = None
+
+
+class NewCredential(Given):
+    """A new credential for the same account."""
+
+    credential: Credential
+
+
+class SyncWish(Given):
+    """What to sync."""
+
+    operation: str | None = Field(
+        default=None, description="One operation; all if left out.", max_length=100, examples=["people"]
+    )
+
+
+_POST: dict[str, Any] = {"absent": True, "conflicts": True, "repeatable": True}
+_BARE: dict[str, Any] = _POST | {"body": Nothing, "body_optional": True}
+Empty = Annotated[Nothing, Depends(JsonBody(Nothing, optional=True))]
+
+
+@router.post(
+    "/connections",
+    **documented(
+        Connection,
+        status=201,
+        body=NewConnection,
+        absent=True,
+        conflicts=True,
+        calls_provider=True,
+        repeatable=True,
+    ),
+)
+@once
+async def create_connection(
+    parts: PartsOf,
+    caller: Admin,
+    body: Annotated[NewConnection, Depends(JsonBody(NewConnection))],
+) -> Response:
+    """Connect an account: the credential is tried first, and nothing is saved if that fails. Syncs begin at once."""
+    attempt = flow.Attempt(body.provider, body.options, body.credential, body.name)
+    return answer(connection_row(await flow.connect(parts, caller.org_id, attempt)), 201)
+
+
+@router.get("/connections", **documented(Page[Connection], query=ConnectionQuery))
+async def list_connections(parts: PartsOf, caller: Auditor, query: Annotated[ConnectionQuery, Query()]) -> Response:
+    """List connections, oldest first; disconnected ones only when asked for by status."""
+    async with parts.db.work(caller.org_id) as work:
+        page = await store.list_connections(work, query.paging, provider=query.provider, status=query.status)
+    return answer(listing(page, connection_row))
+
+
+@router.get("/connections/{connection_id}", **documented(ConnectionDetail, absent=True))
+async def get_connection(parts: PartsOf, caller: Auditor, connection_id: Id) -> Response:
+    """Show one connection and how its operations are planned."""
+    async with parts.db.work(caller.org_id) as work:
+        found = await store.get_connection(work, connection_id)
+        planned = await list_schedules(work, connection_id)
+    return answer(connection_row(found) | {"operations": [schedule_row(one) for one in planned]})
+
+
+@router.patch(
+    "/connections/{connection_id}",
+    **documented(Connection, body=ConnectionChange, absent=True, conflicts=True, calls_provider=True),
+)
+async def change_connection(
+    parts: PartsOf,
+    caller: Admin,
+    connection_id: Id,
+    body: Annotated[ConnectionChange, Depends(JsonBody(ConnectionChange))],
+) -> Response:
+    """Change a connection's name, options or overrides; new options must open the same account."""
+    changed = await flow.reconfigure(
+        parts, caller.org_id, connection_id, name=body.name, options=body.options, overrides=body.overrides
+    )
+    return answer(connection_row(changed))
+
+
+@router.delete("/connections/{connection_id}", **documented(Connection, absent=True, conflicts=True))
+async def disconnect(parts: PartsOf, caller: Admin, connection_id: Id) -> Response:
+    """Disconnect: destroy the credential and stop everything; what was read stays as history."""
+    return answer(connection_row(await flow.disconnect(parts, caller.org_id, connection_id)))
+
+
+@router.post("/connections/{connection_id}/test", **documented(Connection, **_BARE, calls_provider=True))
+@once
+async def test_connection(parts: PartsOf, caller: Admin, connection_id: Id, _body: Empty) -> Response:
+    """Try the stored credential, and put the connection into the state that it shows."""
+    return answer(connection_row(await flow.test_connection(parts, caller.org_id, connection_id)))
+
+
+@router.post("/connections/{connection_id}/pause", **documented(Connection, **_BARE))
+@once
+async def pause_connection(parts: PartsOf, caller: Admin, connection_id: Id, _body: Empty) -> Response:
+    """Stop all runs of a connection until it is resumed."""
+    return answer(connection_row(await flow.pause(parts, caller.org_id, connection_id)))
+
+
+@router.post("/connections/{connection_id}/resume", **documented(Connection, **_BARE))
+@once
+async def resume_connection(parts: PartsOf, caller: Admin, connection_id: Id, _body: Empty) -> Response:
+    """Let a paused connection run again, at once."""
+    return answer(connection_row(await flow.resume(parts, caller.org_id, connection_id)))
+
+
+@router.post(
+    "/connections/{connection_id}/rotate", **documented(Connection, **_POST, body=NewCredential, calls_provider=True)
+)
+@once
+async def rotate_credential(
+    parts: PartsOf,
+    caller: Admin,
+    connection_id: Id,
+    body: Annotated[NewCredential, Depends(JsonBody(NewCredential))],
+) -> Response:
+    """Put a new credential in force; it must open the same account."""
+    return answer(connection_row(await flow.replace_credential(parts, caller.org_id, connection_id, body.credential)))
+
+
+@router.post(
+    "/connections/{connection_id}/reconnect",
+    **documented(Connection, **_POST, body=NewCredential, calls_provider=True),
+)
+@once
+async def reconnect(
+    parts: PartsOf,
+    caller: Admin,
+    connection_id: Id,
+    body: Annotated[NewCredential, Depends(JsonBody(NewCredential))],
+) -> Response:
+    """Bring a connection whose credential died back to life with a new one for the same account."""
+    return answer(connection_row(await flow.replace_credential(parts, caller.org_id, connection_id, body.credential)))
+
+
+@router.post(
+    "/connections/{connection_id}/sync",
+    **documented(Page[Run], status=202, **_POST, body=SyncWish, body_optional=True),
+)
+@once
+async def start_sync(
+    parts: PartsOf,
+    caller: Member,
+    connection_id: Id,
+    body: Annotated[SyncWish, Depends(JsonBody(SyncWish, optional=True))],
+) -> Response:
+    """Ask for a run now, of one operation or all; the runs that answer it, those under way included."""
+    started = await request_sync(parts, caller.org_id, connection_id, operation=body.operation)
+    return answer({"items": [run_row(one) for one in started], "next": None}, 202)

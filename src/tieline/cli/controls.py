@@ -1,0 +1,35 @@
+"""`tieline controls`: each requirement of a framework, and where it stands."""
+
+from __future__ import annotations
+
+import click
+
+from tieline.cli.session import Command, Opened, opened
+from tieline.cli.show import Columns, at, show_listing
+
+_COLUMNS: Columns = [
+    ("control", "id"),
+    ("title", "title"),
+    ("status", "status"),
+    ("for", "supporting"),
+    ("against", "contradicting"),
+    ("unknown", "unknown"),
+    ("last evidence", at("last_evidence_at")),
+]
+
+
+@click.command("controls", cls=Command)
+@click.option("--framework", help="Only of this framework: soc2 or iso27001.")
+@click.option(
+    "--status",
+    type=click.Choice(["supported", "contradicted", "mixed", "no-evidence"]),
+    help="Only those that stand like this.",
+)
+@opened
+async def command(here: Opened, framework: str | None, status: str | None) -> None:
+    """Show each control and how many standing answers speak for and against it."""
+    from tieline.flows.controls import list_controls
+    from tieline.flows.views import control_row
+
+    found = await list_controls(here.parts, here.org.id, framework=framework, status=status)
+    show_listing({"items": [control_row(one) for one in found], "next": None}, _COLUMNS, json=here.session.json)

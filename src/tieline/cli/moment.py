@@ -1,0 +1,32 @@
+"""Times on the command line: a date, a time, or how long from now."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+class Later(click.ParamType[datetime]):
+    """`2027-01-31`, `2027-01-31T12:00`, or `90d`; without a zone it is UTC."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The aware time that is meant."""
+        if isinstance(value, datetime):
+            return value
+        if matched := re.fullmatch(r"([1-9]\d{0,4})([mhd])", value):
+            return datetime.now(UTC) + timedelta(**{_UNITS[matched[2]]: int(matched[1])})
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail("give a date such as 2027-01-31, a time such as 2027-01-31T12:00, or 30d", param, ctx)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+LATER = Later()

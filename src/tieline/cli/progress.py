@@ -1,0 +1,251 @@
+"""Waiting for runs: an engine of this process's own, what becomes of the runs, and how that is shown.
+
+On a terminal a table is drawn anew as the runs move; elsewhere a line is written whenever a run changes its state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tieline.cli import exits
+from tieline.cli.show import console, plain, styled
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tieline.cli.session import Running
+    from tieline.flows.parts import Parts
+    from tieline.store.runs import Run
+
+_LOOK_EVERY = 0.25  # seconds
+_RECENT = 50  # runs of a connection that are read at a time; those waited for are nearly always among them
+_BAD = frozenset({"failed", "cancelled", "held", "stopped"})
+_ENDED = frozenset({"succeeded", "partial", *_BAD})
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run as it stands; `stopped` says why it cannot go on, as when its connection was paused."""
+
+    run: Run
+    stopped: str | None = None
+
+    @property
+    def waits_until(self) -> datetime | None:
+        """Until when the provider makes it wait."""
+        return self.run.resume_at if self.run.status == "queued" and not self.stopped else None
+
+    @property
+    def state(self) -> str:
+        """Its status, told apart further: waiting for the provider, or stopped."""
+        return "stopped" if self.stopped else "waiting" if self.waits_until else self.run.status
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of it by itself."""
+        return self.state in _ENDED
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the waiting ended."""
+
+    runs: list[Watched]
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        states = {one.state for one in self.runs}
+        if states & _BAD:
+            return exits.RUN_FAILED
+        return exits.FINE if states <= _ENDED else exits.STILL_WAITING
+
+
+class Display(Protocol):
+    """Shows the runs as they move."""
+
+    def show(self, runs: Sequence[Watched]) -> None:
+        """Take note of how the runs stand now."""
+        ...
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        ...
+
+
+@asynccontextmanager
+async def working(tieline: Running) -> AsyncIterator[None]:
+    """Carry out what is due while the block runs; at its end runs under way are ended or handed back."""
+    until = asyncio.Event()
+    worker = asyncio.create_task(tieline.engine().run(until=until))
+    try:
+        yield
+    finally:
+        until.set()
+        await worker
+
+
+async def watch(parts: Parts, org_id: str, runs: Sequence[Run], display: Display, *, patience: timedelta) -> Outcome:
+    """Look at the runs until all have ended, or until only the provider's waiting times are left and exceed patience.
+
+    Patience begins anew with each page that comes in.
+    """
+    seen: tuple[Any, ...] = ()
+    moved = parts.clock.now()
+    try:
+        while True:
+            watched = await _look(parts, org_id, runs)
+            display.show(watched)
+            standing = tuple((one.state, one.run.pages) for one in watched)
+            if standing != seen:
+                seen, moved = standing, parts.clock.now()
+            if _is_over(watched, moved + patience):
+                return Outcome(watched)
+            await asyncio.sleep(_LOOK_EVERY)
+    finally:
+        display.close()
+
+
+def _is_over(watched: Sequence[Watched], give_up: datetime) -> bool:
+    left = [one.waits_until for one in watched if not one.ended]
+    return all(until is not None and until > give_up for until in left)
+
+
+async def _look(parts: Parts, org_id: str, runs: Sequence[Run]) -> list[Watched]:
+    """The runs as they stand, in the order given."""
+    from tieline.store.listing import Paging
+    from tieline.store.runs import get_run, list_runs
+    from tieline.store.schedules import list_schedules
+
+    found: dict[str, Run] = {}
+    off: dict[str, str] = {}
+    async with parts.db.work(org_id) as work:
+        for connection in {one.connection_id for one in runs}:
+            newest = (await list_runs(work, Paging(limit=_RECENT), connection_id=connection)).items
+            found |= {one.id: one for one in newest}
+            if any(one.status == "queued" for one in newest):
+                for schedule in await list_schedules(work, connection):
+                    if schedule.run_id and not schedule.enabled:
+                        off[schedule.run_id] = schedule.off_reason or "switched off"
+        standing = [found.get(one.id) or await get_run(work, one.id) for one in runs]
+    return [Watched(one, off.get(one.id) if one.status == "queued" else None) for one in standing]
+
+
+def make_display(names: Mapping[str, str], *, err: bool = False) -> Display:
+    """A live table on a terminal, lines elsewhere; `names` are the connections' names by id."""
+    out = console(err=err)
+    return LiveTable(out, names) if out.is_terminal else Lines(out, names)
+
+
+@dataclass
+class Lines:
+    """A line for each change of state."""
+
+    console: Console
+    names: Mapping[str, str]
+    _last: dict[str, str] = field(default_factory=dict)
+
+    def show(self, runs: Sequence[Watched]) -> None:
+        """Write a line for each run whose state has changed."""
+        for one in runs:
+            if one.state != self._last.get(one.run.id, "queued"):
+                self._last[one.run.id] = one.state
+                self.console.print(plain(describe(one, self.names)))
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+class LiveTable:
+    """One table, drawn in place."""
+
+    def __init__(self, out: Console, names: Mapping[str, str]) -> None:
+        from rich.live import Live
+
+        self._names = names
+        self._live = Live(console=out, auto_refresh=False, transient=False)
+        self._live.start()
+
+    def show(self, runs: Sequence[Watched]) -> None:
+        """Draw the table anew."""
+        self._live.update(progress_table(runs, self._names), refresh=True)
+
+    def close(self) -> None:
+        """Leave the table as it stands."""
+        self._live.stop()
+
+
+def progress_table(runs: Sequence[Watched], names: Mapping[str, str]) -> Table:
+    """The runs with what they have read so far."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    several = len({one.run.connection_id for one in runs}) > 1
+    for heading in (["connection"] if several else []) + ["operation", "state"]:
+        table.add_column(heading, no_wrap=True, min_width=9 if heading == "state" else None)
+    for heading in ("pages", "records", "created", "changed", "unchanged", "rejected", "findings"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=8 if heading == "findings" else 5)
+    for one in runs:
+        run = one.run
+        counts = [run.pages, run.records, run.created, run.changed, run.unchanged, run.rejected]
+        name = [plain(names.get(run.connection_id, run.connection_id))[:24]] if several else []
+        cells: list[Any] = [
+            *name,
+            run.operation,
+            styled(one.state),
+            *(f"{count:,}" if count else "·" for count in counts),
+        ]
+        table.add_row(*cells, findings_moved(run))
+    return table
+
+
+def findings_moved(run: Run) -> str:
+    """`+3 −1`: findings opened and resolved."""
+    moved = [f"+{run.findings_opened:,}"] if run.findings_opened else []
+    moved += [f"−{run.findings_resolved:,}"] if run.findings_resolved else []
+    return " ".join(moved) or "·"
+
+
+def _name(run: Run, names: Mapping[str, str]) -> str:
+    """The operation, and of several connections which."""
+    return f"{names.get(run.connection_id, run.connection_id)}, {run.operation}" if len(names) > 1 else run.operation
+
+
+def describe(one: Watched, names: Mapping[str, str]) -> str:
+    """A run's state as a sentence."""
+    run = one.run
+    head = f"{_name(run, names)}: {one.state}"
+    if one.waits_until:
+        return f"{head} until {one.waits_until:%Y-%m-%d %H:%M:%S} UTC"
+    if not one.ended:
+        return head
+    counts = {
+        "records": run.records, "created": run.created, "changed": run.changed, "unchanged": run.unchanged,
+        "removed": run.removed, "rejected": run.rejected, "findings opened": run.findings_opened,
+        "findings resolved": run.findings_resolved,
+    }  # fmt: skip
+    return f"{head}; " + (", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "nothing read")
+
+
+def explain(one: Watched, names: Mapping[str, str]) -> str | None:
+    """What a person should know of a run that did not simply succeed."""
+    run, head = one.run, _name(one.run, names)
+    if one.state == "succeeded":
+        return (
+            f"{head}: {run.rejected:,} records were rejected: tieline runs rejections {run.id}"
+            if run.rejected
+            else None
+        )
+    if one.state == "waiting":
+        return f"{head}: the provider makes it wait until {one.waits_until:%Y-%m-%d %H:%M:%S} UTC; it goes on then"
+    if one.state == "held":
+        return f"{head}: {run.error_message}. If they are really gone: tieline runs release {run.id}"
+    why = one.stopped or run.error_message or run.error_slug
+    return f"{head}: {one.state}" + (f" ({why})" if why else "")

@@ -1,0 +1,139 @@
+"""`tieline serve`: the API and the workers in one process, or one of the two."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from tieline.cli.progress import working
+from tieline.cli.session import Command, Session, current
+from tieline.cli.show import say
+from tieline.errors import SetupError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from tieline.cli.session import Running
+
+
+@click.command("serve", cls=Command)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 is all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--role",
+    type=click.Choice(["all", "api", "worker"]),
+    default="all",
+    show_default=True,
+    help="What to run here; any number of processes share one database.",
+)
+def command(host: str, port: int, role: str) -> None:
+    """Run the REST API on /v1 (its documentation on /docs) and the workers, until SIGTERM or Ctrl-C."""
+    if role == "worker":
+        asyncio.run(work(current()))
+        return
+    with _listening(host, port) as listener:
+        asyncio.run(serve(current(), listener, workers=role == "all"))
+
+
+async def serve(session: Session, listener: socket.socket, *, workers: bool) -> None:
+    """Answer requests, and carry out what is due if `workers`, until a signal says to stop."""
+    import uvicorn
+
+    session.start_log("info")
+    settings = session.read_settings()
+    async with AsyncExitStack() as stack:
+        tieline = await stack.enter_async_context(session.open(settings))
+        if workers:
+            await stack.enter_async_context(working(tieline))
+        config = uvicorn.Config(tieline.api(), log_config=None, access_log=False, server_header=False, ws="none")
+        config.timeout_graceful_shutdown = 10
+        server = _server(config)
+
+        def stop() -> None:
+            server.force_exit = server.should_exit  # the second time it does not wait for requests any more
+            server.should_exit = True
+
+        with _on_signal(stop):
+            await _greet(tieline, listener)
+            await server.serve(sockets=[listener])
+
+
+async def work(session: Session) -> None:
+    """Carry out what is due until a signal says to stop."""
+    session.start_log("info")
+    stop = asyncio.Event()
+    async with session.open() as tieline:
+        with _on_signal(stop.set):
+            async with working(tieline):
+                say("Working; nothing is listened on. Ctrl-C ends it.")
+                await stop.wait()
+
+
+def _server(config: uvicorn.Config) -> uvicorn.Server:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """A server that leaves the signals to us, who have more to stop than it."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Capture none."""
+            yield
+
+    return Server(config)
+
+
+async def _greet(tieline: Running, listener: socket.socket) -> None:
+    """Say where it is, and on a first start how to get in."""
+    from tieline.store.api_keys import list_api_keys
+    from tieline.store.listing import Paging
+
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    say(
+        f"Tieline answers on http://{shown}:{port}; the API is documented on http://{shown}:{port}/docs. Ctrl-C ends it."
+    )
+    async with tieline.parts.db.work(tieline.organization.id) as work:
+        if not (await list_api_keys(work, Paging(limit=1))).items:
+            say(
+                "There is no API key yet: `tieline api-keys create`, in another terminal with the same settings, makes one."
+            )
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """The socket to serve on, taken first of all: a port that is taken must not cost a start. Raises `SetupError`."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            advice = f"Another program listens there; end it, or choose another port: --port {port + 1}."
+            raise SetupError(f"Port {port} on {host} is taken", advice=advice) from None
+        reason = error.strerror or type(error).__name__
+        raise SetupError(
+            f"Cannot listen on {host} port {port}: {reason}", advice="Choose another --host or --port."
+        ) from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at SIGTERM and Ctrl-C instead of ending at once."""
+    loop = asyncio.get_running_loop()
+    former = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    for one in former:
+        signal.signal(one, lambda *_: loop.call_soon_threadsafe(stop))
+    try:
+        yield
+    finally:
+        for one, handler in former.items():
+            signal.signal(one, handler)

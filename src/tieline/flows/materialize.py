@@ -1,0 +1,103 @@
+"""Materialize: judge what is stored anew, so that findings and evidence agree with the checks and the time as they are now.
+
+Nothing is read from a provider. Each batch of entities is one transaction, and where no answer changed and none is due to be
+attested again nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from tieline.errors import Conflict
+from tieline.flows.parts import Parts
+from tieline.flows.reach import base_url_of, parse_options
+from tieline.flows.sync import complete_kinds
+from tieline.ids import to_uuid
+from tieline.stages.announce import announce_findings
+from tieline.stages.assess import Judge, assess_stored, move_findings
+from tieline.stages.attest import attest
+from tieline.store import entities, runs
+from tieline.store.connections import Connection, get_connection, list_connections, lock_connection
+from tieline.store.db import Work
+from tieline.store.entities import StoredEntity
+from tieline.store.listing import MAX_LIMIT, Paging
+from tieline.store.runs import Run
+
+
+async def materialize(parts: Parts, org_id: str, *, connection_id: str | None = None) -> dict[str, int]:
+    """Judge every present entity of one connection, or of all live ones; what that changed.
+
+    Returns counts of `connections`, `entities`, `evidence`, `findings_opened` and `findings_resolved`. Raises `NotFound`, and
+    `Conflict` for a connection that is disconnected.
+    """
+    counts = Counter(connections=0, entities=0, evidence=0, findings_opened=0, findings_resolved=0)
+    for connection in await _chosen(parts, org_id, connection_id):
+        counts["connections"] += 1
+        after: UUID | None = None
+        while stored := await _judge_batch(parts, connection, after, counts):
+            after = to_uuid(stored[-1].id, "ent")
+    return dict(counts)
+
+
+async def _chosen(parts: Parts, org_id: str, connection_id: str | None) -> list[Connection]:
+    async with parts.db.work(org_id) as work:
+        if connection_id:
+            chosen = await get_connection(work, connection_id)
+            if chosen.disconnected_at:
+                raise Conflict("The connection is disconnected, so what it read speaks of the past")
+            return [chosen]
+        found: list[Connection] = []
+        cursor: str | None = None
+        while True:
+            page = await list_connections(work, Paging(cursor, MAX_LIMIT))
+            found += [one for one in page.items if one.provider in parts.catalog.providers]
+            if page.next is None:
+                return found
+            cursor = page.next
+
+
+async def _judge_batch(
+    parts: Parts, connection: Connection, after: UUID | None, counts: Counter[str]
+) -> Sequence[StoredEntity]:
+    """Judge the entities after an id, in one transaction; the batch, empty at the end."""
+    async with parts.db.work(connection.org_id) as work:
+        await lock_connection(work, connection.id)
+        stored = await entities.read_present(work, connection_id=connection.id, after=after)
+        provider = parts.catalog.provider(connection.provider)
+        complete = await runs.complete_operations(work, connection.id)
+        judge = Judge(parts.catalog, connection, parts.clock.now(), complete_kinds(provider, complete))
+        for operation, own in _by_operation(stored):
+            run = await runs.last_finished(work, connection.id, operation)
+            if run:  # else its first run is under way, and judges them itself
+                counts.update(await _judge(work, parts, run, own, judge))
+                counts["entities"] += len(own)
+    return stored
+
+
+async def _judge(work: Work, parts: Parts, run: Run, stored: Sequence[StoredEntity], judge: Judge) -> dict[str, int]:
+    """Judge entities of one operation; what moved is said to come from its last finished run."""
+    about: dict[str, Any] = {"connection": judge.connection, "now": judge.now}
+    assessed = await assess_stored(work, stored, judge)
+    moved = await move_findings(work, assessed.answers, run_id=run.id, **about)
+    attested = await attest(work, assessed.answers, run=run, query=_query(parts, run, judge.connection), **about)
+    await announce_findings(work, moved, now=judge.now)
+    opened = len(moved["opened"]) + len(moved["reopened"])
+    return {"evidence": attested, "findings_opened": opened, "findings_resolved": len(moved["resolved"])}
+
+
+def _query(parts: Parts, run: Run, connection: Connection) -> dict[str, Any]:
+    """What the run asked of the provider, for provenance."""
+    provider = parts.catalog.provider(connection.provider)
+    title = next((one.title for one in provider.operations if one.id == run.operation), run.operation)
+    source = base_url_of(provider, parse_options(provider, connection.options))
+    return {"operation": run.operation, "title": title, "source": source}
+
+
+def _by_operation(stored: Iterable[StoredEntity]) -> list[tuple[str, list[StoredEntity]]]:
+    found: dict[str, list[StoredEntity]] = {}
+    for one in stored:
+        found.setdefault(one.operation, []).append(one)
+    return list(found.items())

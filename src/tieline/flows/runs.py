@@ -1,0 +1,87 @@
+"""What people do with runs: cancel one, try one again, and release one that the brake holds."""
+
+from __future__ import annotations
+
+from tieline.errors import Conflict
+from tieline.flows.endings import refuse_unless_runnable
+from tieline.flows.parts import Parts
+from tieline.flows.sync import request_sync
+from tieline.stages.announce import announce_run
+from tieline.store import runs, schedules
+from tieline.store.connections import get_connection
+from tieline.store.db import Work
+from tieline.store.listing import Paging
+from tieline.store.runs import UNFINISHED, Run
+from tieline.store.schedules import Schedule
+
+
+async def cancel_run(parts: Parts, org_id: str, run_id: str) -> Run:
+    """Ask that an unfinished run end; raises `Conflict` if it has ended.
+
+    A worker ends it before its next page. A run that no worker would take up, because its connection is stopped, ends at once.
+    """
+    now = parts.clock.now()
+    async with parts.db.work(org_id) as work:
+        run = await runs.get_run(work, run_id)
+        schedule = await _schedule_of(work, run)
+        if run.status not in UNFINISHED or schedule.run_id != run.id:
+            raise Conflict(f"The run is {run.status}, so there is nothing to cancel")
+        if schedule.enabled or schedule.held_by:
+            await schedules.request_cancel(work, schedule.id)
+        else:
+            await schedules.set_run(work, schedule.id, None)
+            ended = {"status": "cancelled", "finished_at": now, "resume_at": None}
+            await runs.update_run(work, run.id, **ended, error_slug="cancelled", error_message="Cancelled by a person")
+            await runs.forget_pages(work, run.id)
+            await announce_run(work, run, "cancelled", now=now)
+        return await runs.get_run(work, run_id)
+
+
+async def retry_run(parts: Parts, org_id: str, run_id: str) -> Run:
+    """Run a finished run's operation again, from its first page; the run that does so.
+
+    Raises `Conflict` if the run is unfinished, its connection is stopped or its operation is switched off.
+    """
+    async with parts.db.work(org_id) as work:
+        run = await runs.get_run(work, run_id)
+    if run.status in UNFINISHED:
+        raise Conflict(f"The run is {run.status} still", advice="Wait for it to end, or cancel it.")
+    started = await request_sync(parts, org_id, run.connection_id, operation=run.operation, cause="retry")
+    if not started:
+        raise Conflict(f"The operation {run.operation} is switched off", advice="Test the connection to see why.")
+    return started[0]
+
+
+async def release_held(parts: Parts, org_id: str, run_id: str) -> Run:
+    """Let a run that the brake holds go on: it removes what it did not see. Raises `Conflict` unless it is the newest."""
+    now = parts.clock.now()
+    async with parts.db.work(org_id) as work:
+        run = await runs.get_run(work, run_id)
+        connection = await get_connection(work, run.connection_id)
+        schedule = await _schedule_of(work, run)
+        await _refuse_unless_held(work, run, schedule)
+        refuse_unless_runnable(connection)
+        if not schedule.enabled:
+            raise Conflict(f"The operation {run.operation} is switched off", advice="Test the connection to see why.")
+        again = {"status": "queued", "force": True, "finished_at": None, "error_slug": None, "error_message": None}
+        await runs.update_run(work, run.id, **again)
+        await schedules.set_run(work, schedule.id, run.id)
+        await schedules.trigger(work, connection.id, operation=run.operation, now=now, cause="release")
+        return await runs.get_run(work, run_id)
+
+
+async def _refuse_unless_held(work: Work, run: Run, schedule: Schedule) -> None:
+    """A newer run knows better what is there; what an older one did not see says nothing any more."""
+    if run.status != "held":
+        raise Conflict(f"The run is {run.status}, not held")
+    newest = await runs.list_runs(work, Paging(limit=1), connection_id=run.connection_id, operation=run.operation)
+    if newest.items[0].id != run.id or schedule.run_id or schedule.held_by:
+        raise Conflict("A newer run of this operation has begun", advice="Release that one if it is held too.")
+
+
+async def _schedule_of(work: Work, run: Run) -> Schedule:
+    """The schedule that a run belongs to, locked, so that no worker begins it meanwhile."""
+    schedule = await schedules.get_schedule(work, run.connection_id, run.operation, lock=True)
+    if schedule is None:
+        raise Conflict("The operation of this run is not planned any more")
+    return schedule
