@@ -1,7 +1,8 @@
 """Structured logging: one JSON object a line, with the ids of what is being worked on.
 
-`bind(run_id=…)` adds fields to every line logged in the same task. Third-party loggers that would print URLs, headers
-or bodies are held at WARNING whatever the level (httpx2 logs whole URLs at INFO, botocore logs signed headers at DEBUG).
+`bind(run_id=…)` adds fields to every line logged in the same task. The level is that of Tieline's own loggers; all others
+are held at WARNING, for many print URLs, headers or bodies (httpx2 logs whole URLs at INFO, botocore signed headers at
+DEBUG), and nobody knows what the SDK of a provider yet to be written does.
 """
 
 from __future__ import annotations
@@ -15,10 +16,6 @@ from contextvars import ContextVar
 from typing import Any, TextIO
 
 _bound: ContextVar[dict[str, Any]] = ContextVar("tieline_log", default={})  # noqa: B039  never mutated, only replaced
-_TALKATIVE = (
-    "httpx2", "httpcore2", "httpx", "httpcore", "urllib3", "boto3", "botocore", "s3transfer", "asyncio",
-    "sqlalchemy", "asyncpg", "uvicorn.access", "pgqueuer", "alembic",
-)  # fmt: skip
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -37,28 +34,42 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; an exception is told by type and place, its message only if it is ours."""
+        message = record.getMessage()
         line: dict[str, Any] = {
             "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            # After the first line asyncio goes on with the repr of what failed, exception and all.
+            "message": message if _is_ours(record.name) else message.partition("\n")[0],
             **_bound.get(),
             **{key: value for key, value in vars(record).items() if key not in _STANDARD},
         }
         if record.exc_info and record.exc_info[0]:
             line["exception"] = _describe(record.exc_info[1])
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=_plain)  # in ASCII, which no stream refuses and no text can break out of
 
 
 def set_up(level: str = "info", stream: TextIO | None = None) -> None:
     """Send the log of this process to `stream` (standard error by default)."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
+    own = logging.getLevelNamesMapping()[level.upper()]
+    others = max(own, logging.WARNING)
+    # Also here, for a library may set the level of its own logger, which then asks nobody above it.
+    handler.addFilter(lambda record: record.levelno >= (own if _is_ours(record.name) else others))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    root.setLevel(others)
+    logging.getLogger("tieline").setLevel(own)
+
+
+def _is_ours(logger: str) -> bool:
+    return logger == "tieline" or logger.startswith("tieline.")
+
+
+def _plain(value: Any) -> str:
+    """What JSON has no form for; an exception by its type alone."""
+    return type(value).__qualname__ if isinstance(value, BaseException) else str(value)
 
 
 def _describe(error: BaseException | None) -> dict[str, Any]:

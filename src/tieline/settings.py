@@ -7,6 +7,7 @@ PostgreSQL in its data directory.
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,8 +81,11 @@ class Settings(BaseSettings):
 
 def read_settings(**given: Any) -> Settings:
     """The settings in force; `given` wins over the environment. Raises `SetupError` that names each bad setting."""
+    _refuse_misspelt()
     try:
         return Settings(**(_from_files() | given))
+    except RuntimeError:
+        raise SetupError(f"There is no home directory, so {PREFIX}DATA_DIR must be set") from None
     except ValidationError as error:
         told = "; ".join(
             f"{PREFIX}{'.'.join(str(part) for part in one['loc']).upper()}: {one['msg']}"
@@ -113,4 +117,15 @@ def _from_files() -> dict[str, Any]:
                 found[name] = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError):
                 raise SetupError(f"{PREFIX}{name.upper()}_FILE names a file that cannot be read") from None
+            if not found[name]:
+                raise SetupError(f"{PREFIX}{name.upper()}_FILE names an empty file")
     return found
+
+
+def _refuse_misspelt() -> None:
+    """A variable that is almost a setting would be ignored in silence, and something else be in force."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        stem = name.removesuffix("_FILE")
+        if name.startswith(PREFIX) and stem not in known and (near := get_close_matches(stem, known, 1, 0.9)):
+            raise SetupError(f"{name} is not a setting; {near[0]} is")

@@ -6,7 +6,7 @@ As a script (`toy.py URL PAGES PAUSE HEARTBEAT`) it is a worker process that run
 import asyncio
 import sys
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import text
 
@@ -41,7 +41,6 @@ class Toy:
         self.pause = pause
         self.calls = 0
         self.most = 0
-        self.began: list[datetime] = []
         self._active: Counter[str] = Counter()
 
     async def __call__(self, hold: Hold) -> None:
@@ -52,6 +51,10 @@ class Toy:
             await self._run(hold)
         finally:
             self._active[hold.schedule_id] -= 1
+
+    def running(self) -> int:
+        """How many schedules run now."""
+        return sum(count > 0 for count in self._active.values())
 
     async def _run(self, hold: Hold) -> None:
         async with self.db.work(hold.org_id) as work:

@@ -1,17 +1,21 @@
-"""A worker in a process of its own, as a script: `worker.py URL CONNECTION ORG KEYS SLOTS BATCH`.
+"""A worker in a process of its own, which works until no run of a connection is unfinished, or dies where it is told to.
 
-It works until no run of the connection is unfinished, or dies where TIELINE_FAULT says. KEYS is a key ring file. BATCH is how many
-records are stored together: few, so that there are many transactions to die in.
+Such processes are forked from one that has imported everything already: they start in a moment, and are killed as any other.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import importlib
+import os
+from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from tieline import faults
 from tieline.catalog import load_catalog
 from tieline.clock import SystemClock
 from tieline.engine import Engine, EngineLimits
@@ -23,32 +27,63 @@ from tieline.store.db import Db
 from tieline.store.schedules import list_schedules
 from tieline.vault import Vault, load_or_create
 
+SECOND = timedelta(seconds=1)
 
-async def work_until_done(url: str, connection: str, org: str, keys: str, slots: int) -> None:
-    db = Db(url, pool_size=6)
-    ring = load_or_create(Path(keys), may_create=False)
+
+@dataclass(frozen=True)
+class Work:
+    """What to work on, `side_by_side` runs at a time; `keys` is a key ring's file.
+
+    `batch` is how many records are stored together: few, so that there are many transactions to die in.
+    """
+
+    url: str
+    org: str
+    connection: str
+    keys: str
+    side_by_side: int = 4
+    batch: int = 80
+
+
+def start_worker(work: Work, *, fault: str = "", killed: str = "") -> BaseProcess:
+    """Start a worker; `fault` is as in TIELINE_FAULT, `killed` as in TIELINE_FAULT_LOG."""
+    forking = get_context("forkserver")
+    forking.set_forkserver_preload(["tieline.flows.sync", "tieline.engine", "tieline.catalog", "tieline.stages.collect"])
+    process = forking.Process(target=run, args=(work, fault, killed), daemon=True)
+    process.start()
+    return process
+
+
+def run(work: Work, fault: str, killed: str) -> None:
+    """What the process does."""
+    os.environ |= {"TIELINE_FAULT": fault, "TIELINE_FAULT_LOG": killed}
+    importlib.reload(faults)
+    collect.MAX_RECORDS = work.batch
+    asyncio.run(_work(work))
+
+
+async def _work(work: Work) -> None:
+    db, ring = Db(work.url, pool_size=6), load_or_create(Path(work.keys), may_create=False)
     parts = Parts(db, load_catalog(), Vault(ring), SystemClock(), AddressPolicy.parse("127.0.0.1"))
 
     async def sync(hold: Any) -> None:
         await run_sync(parts, hold)
 
-    second = timedelta(seconds=1)
-    # A row whose worker died stays held until its job is given to the next worker: then runs follow one another as if undisturbed.
-    limits = EngineLimits(org_cap=slots, heartbeat=second, tick=second / 10, stale_after=120 * second, grace=second / 10)
+    # A run whose worker died stays held until its job is given to the next worker, however long that takes to start:
+    # so runs follow one another as if undisturbed.
+    limits = EngineLimits(
+        org_cap=work.side_by_side, heartbeat=SECOND, tick=SECOND / 10, stale_after=120 * SECOND, grace=SECOND / 10
+    )
     until = asyncio.Event()
     engine = asyncio.create_task(Engine(db, {"sync": sync}, clock=parts.clock, limits=limits).run(until=until))
-    while True:
-        async with db.work(org) as work:
-            schedules = await list_schedules(work, connection)
-        if not any(one.enabled and (one.run_id or one.generation > one.ran_generation) for one in schedules):
-            break
+    while await _is_unfinished(db, work):
         await asyncio.sleep(0.1)
     until.set()
     await engine
     await db.close()
 
 
-if __name__ == "__main__":
-    url, connection, org, keys, slots, batch = sys.argv[1:]
-    collect.MAX_RECORDS = int(batch)
-    asyncio.run(work_until_done(url, connection, org, keys, int(slots)))
+async def _is_unfinished(db: Db, work: Work) -> bool:
+    async with db.work(work.org) as transaction:
+        schedules = await list_schedules(transaction, work.connection)
+    return any(one.enabled and (one.run_id or one.generation > one.ran_generation) for one in schedules)

@@ -180,18 +180,6 @@ async def test_two_processes_migrating_at_once_do_it_once(empty_database_url: st
     assert sorted(name for names in applied for name in names) == sorted(known_revisions())
 
 
-async def test_two_databases_of_one_server_can_be_migrated_at_once(server: str) -> None:
-    names = [f"twin_{uuid4().hex[:12]}" for _ in range(3)]
-    for name in names:
-        await on(server, f"CREATE DATABASE {name}")
-    try:
-        applied = await asyncio.gather(*(migrate(beside(server, name)) for name in names))
-        assert all(set(one) == known_revisions() for one in applied)
-    finally:
-        for name in names:
-            await on(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
 async def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str) -> None:
     await on(empty_database_url, "CREATE TABLE findings (id int)")
     with pytest.raises(DatabaseError, match="DuplicateTableError"):

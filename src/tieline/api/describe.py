@@ -6,6 +6,7 @@ sent a bad one, those that call the provider can find it down.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -96,9 +97,20 @@ def openapi_of(app: Any) -> dict[str, Any]:
         schemas |= made.pop("$defs") | {"Problem": made}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        for path in document["paths"].values():
+            for operation in path.values():
+                _forget_null(operation.get("parameters", ()))
         app.openapi_schema = document
     schema: dict[str, Any] = app.openapi_schema
     return schema
+
+
+def _forget_null(parameters: Iterable[dict[str, Any]]) -> None:
+    """A query parameter is left out or has a value; that it is `None` inside is nothing that a caller could send."""
+    for parameter in parameters:
+        schema = parameter["schema"]
+        for choice in schema.pop("anyOf", ()):
+            schema |= choice if choice != {"type": "null"} else {}
 
 
 def _extra(body: type[BaseModel] | None, *, body_optional: bool, repeatable: bool) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def run(
         code = _tell(session, error)
     except KeyboardInterrupt:
         code = exits.INTERRUPTED
-    sys.exit(code)
+    sys.exit(code or exits.FINE)
 
 
 def _tell(session: Session, error: Exception) -> int:

@@ -29,7 +29,7 @@ from tieline.store.runs import Run
 from tieline.store.schedules import Schedule
 
 if TYPE_CHECKING:
-    from tieline.flows.sync import Sync
+    from tieline.flows.judging import Sync
 
 MOST_ATTEMPTS = 5
 """How often an unavailable provider is tried before the run fails and the connection shows an error."""

@@ -12,9 +12,9 @@ from typing import Any
 from uuid import UUID
 
 from tieline.errors import Conflict
+from tieline.flows.judging import judge_now
 from tieline.flows.parts import Parts
 from tieline.flows.reach import base_url_of, parse_options
-from tieline.flows.sync import complete_kinds
 from tieline.ids import to_uuid
 from tieline.stages.announce import announce_findings
 from tieline.stages.assess import Judge, assess_stored, move_findings
@@ -66,9 +66,7 @@ async def _judge_batch(
     async with parts.db.work(connection.org_id) as work:
         await lock_connection(work, connection.id)
         stored = await entities.read_present(work, connection_id=connection.id, after=after)
-        provider = parts.catalog.provider(connection.provider)
-        complete = await runs.complete_operations(work, connection.id)
-        judge = Judge(parts.catalog, connection, parts.clock.now(), complete_kinds(provider, complete))
+        judge = await judge_now(work, parts, connection)
         for operation, own in _by_operation(stored):
             run = await runs.last_finished(work, connection.id, operation)
             if run:  # else its first run is under way, and judges them itself

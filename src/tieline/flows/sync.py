@@ -9,36 +9,30 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from tieline import faults
 from tieline.catalog.compile import CompiledOperation, compile_operation
 from tieline.errors import Conflict
 from tieline.flows import endings
+from tieline.flows.judging import COLLECTED, SWEPT, Sync, conclude, judge_now
 from tieline.flows.parts import Parts
-from tieline.flows.reach import Reach, SharedBudget, base_url_of, open_credential, parse_options, reach
+from tieline.flows.reach import Reach, SharedBudget, open_credential, parse_options, reach
 from tieline.flows.states import RUNNABLE
+from tieline.flows.sweep import sweep
 from tieline.ids import to_uuid
 from tieline.log import bind
 from tieline.sdk.context import Checkpoint
-from tieline.sdk.provider import Operation, Provider
-from tieline.stages.announce import announce_findings
 from tieline.stages.assess import (
     Answer,
     Assessed,
-    Judge,
     Subject,
     assess,
-    assess_stored,
-    move_findings,
     reassess,
-    resolve_removed,
     subject_of,
 )
-from tieline.stages.attest import attest
 from tieline.stages.collect import Batch, collect
 from tieline.stages.load import compare, load
 from tieline.stages.transform import Transformed, transform
@@ -49,38 +43,7 @@ from tieline.store.entities import key_of
 from tieline.store.runs import Run
 from tieline.store.schedules import Hold, Schedule
 
-COLLECTED = {"collected": True}
-"""The checkpoint of a run that has read everything and has only its sweep left."""
-
-SWEPT = {"collected": True, "swept": True}
-"""The checkpoint of a run whose sweep is done: from here on what it did not see counts as absent."""
-
-_BRAKE_FLOOR = 10
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Sync:
-    """All that one execution is about."""
-
-    parts: Parts
-    hold: Hold
-    schedule: Schedule
-    connection: Connection
-    run: Run
-    provider: Provider[Any]
-    operation: Operation
-
-    @property
-    def now(self) -> datetime:
-        """The present time."""
-        return self.parts.clock.now()
-
-    @property
-    def query(self) -> dict[str, Any]:
-        """What was asked of the provider, for provenance."""
-        source = base_url_of(self.provider, parse_options(self.provider, self.connection.options))
-        return {"operation": self.operation.id, "title": self.operation.title, "source": source}
 
 
 async def run_sync(parts: Parts, hold: Hold) -> None:
@@ -91,7 +54,7 @@ async def run_sync(parts: Parts, hold: Hold) -> None:
     with bind(run_id=sync.run.id, connection_id=sync.connection.id, org_id=hold.org_id):
         try:
             await _read(sync)
-            await _sweep(sync)
+            await sweep(sync)
             await endings.succeed(sync)
         except schedules.HoldLost:
             _log.warning("Another worker has taken over")
@@ -222,7 +185,7 @@ async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, che
 
 
 async def _store(work: Work, sync: Sync, made: Transformed) -> dict[str, int]:
-    judge = await judge_now(work, sync)
+    judge = await judge_now(work, sync.parts, sync.connection)
     compared = await compare(work, sorted(made.candidates.values(), key=lambda one: one.id))
     written = {one.id for one in compared.to_write}
     read = [
@@ -242,38 +205,15 @@ async def _store(work: Work, sync: Sync, made: Transformed) -> dict[str, int]:
     await _keep_outcomes(work, assessed, [one for one in subjects if one.id not in written])
     faults.passing("page.entities")
     again = await reassess(work, linked, judge)
-    moved = await _conclude(work, sync, merge(assessed.answers, again.answers), judge)
+    moved = await conclude(work, sync, merge(assessed.answers, again.answers), judge)
     stored = {"created": len(compared.created), "changed": len(compared.changed), "unchanged": len(compared.unchanged)}
     return stored | moved
-
-
-async def judge_now(work: Work, sync: Sync, *, finished: bool = False) -> Judge:
-    """How to judge in this transaction; once `finished`, this operation counts as read completely.
-
-    What is complete is asked anew each time, after the connection's turn was taken: another operation may have just ended, and it
-    judges only what was stored before its sweep was marked as done.
-    """
-    complete = await runs.complete_operations(work, sync.connection.id)
-    kinds = complete_kinds(sync.provider, complete | {sync.operation.id} if finished else complete)
-    return Judge(sync.parts.catalog, sync.connection, sync.now, kinds)
 
 
 async def _keep_outcomes(work: Work, assessed: Assessed, subjects: Sequence[Subject]) -> None:
     """Store outcomes of entities that did not change but whose answers did, because time went by."""
     moved = [(one.id, assessed.text(one.id)) for one in subjects if assessed.moved(one)]
     await entities.write_outcomes(work, moved)
-
-
-async def _conclude(work: Work, sync: Sync, answers: Sequence[Answer], judge: Judge) -> dict[str, int]:
-    """Move findings, write evidence, tell the outbox; the counts of each."""
-    about: dict[str, Any] = {"connection": sync.connection, "now": judge.now}
-    moved = await move_findings(work, answers, run_id=sync.run.id, **about)
-    faults.passing("page.findings")
-    attested = await attest(work, answers, run=sync.run, query=sync.query, **about)
-    faults.passing("page.evidence")
-    await announce_findings(work, moved, now=judge.now)
-    opened = len(moved["opened"]) + len(moved["reopened"])
-    return {"findings_opened": opened, "findings_resolved": len(moved["resolved"]), "evidence": attested}
 
 
 def merge(first: Sequence[Answer], again: Sequence[Answer]) -> list[Answer]:
@@ -297,101 +237,3 @@ async def _mark_collected(sync: Sync) -> None:
         await runs.update_run(work, sync.run.id, checkpoint=COLLECTED)
         await endings.keep_or_stop(work, sync)
     faults.passing("run.collected")
-
-
-async def _sweep(sync: Sync) -> None:
-    """Close what a complete run no longer saw, and judge what could not be judged before the reading was complete."""
-    if sync.run.checkpoint != SWEPT:
-        await _check_brake(sync)
-        while await _sweep_batch(sync):
-            faults.passing("run.swept")
-    if not await _was_complete(sync):
-        for kind in sorted(_judged_by(sync)):
-            await _judge_all(sync, kind)
-    faults.passing("run.judged")
-
-
-async def _was_complete(sync: Sync) -> bool:
-    """Whether the run before this one saw everything, so that each page could be judged as it came."""
-    async with sync.parts.db.work(sync.hold.org_id) as work:
-        before = await runs.last_finished(work, sync.connection.id, sync.operation.id)
-    return before is not None and before.status == "succeeded"
-
-
-async def _check_brake(sync: Sync) -> None:
-    async with sync.parts.db.work(sync.hold.org_id) as work:
-        unseen, present = await entities.count_unseen(
-            work, connection_id=sync.connection.id, operation=sync.operation.id, run_id=sync.run.id
-        )
-    if not sync.run.force and unseen > max(_BRAKE_FLOOR, present * sync.parts.brake_share):
-        raise endings.Braked(unseen, present)
-
-
-async def _sweep_batch(sync: Sync) -> bool:
-    async with sync.parts.db.work(sync.hold.org_id) as work:
-        await endings.take_turn(work, sync.connection)
-        judge = await judge_now(work, sync, finished=True)
-        removed = await entities.remove_unseen(
-            work,
-            connection_id=sync.connection.id,
-            operation=sync.operation.id,
-            run_id=sync.run.id,
-            now=judge.now,
-        )
-        if not removed:
-            await runs.update_run(work, sync.run.id, checkpoint=SWEPT)
-            await endings.keep_or_stop(work, sync)
-            return False
-        resolved = await resolve_removed(work, removed, run_id=sync.run.id, now=judge.now)
-        await announce_findings(work, {"resolved": resolved}, now=judge.now)
-        links = [(field, target) for field, _, target in await entities.links_from(work, removed)]
-        again = await reassess(work, links, judge)
-        counts = await _conclude(work, sync, again.answers, judge)
-        counts["findings_resolved"] += len(resolved)
-        await runs.save_progress(
-            work, sync.run.id, checkpoint=COLLECTED, counts=counts | {"removed": len(removed)}, seen=()
-        )
-        await endings.keep_or_stop(work, sync)
-    return True
-
-
-def _judged_by(sync: Sync) -> set[str]:
-    """Kinds that some check judges by what links to them from the kinds that this operation reads."""
-    return {
-        check.kind
-        for check in sync.parts.catalog.checks
-        if check.provider in {None, sync.provider.slug}
-        for kind, _ in check.related.values()
-        if kind in sync.operation.kinds
-    }
-
-
-async def _judge_all(sync: Sync, kind: str) -> None:
-    """Judge all present entities of a kind, batch by batch."""
-    after = None
-    while True:
-        async with sync.parts.db.work(sync.hold.org_id) as work:
-            await endings.take_turn(work, sync.connection)
-            judge = await judge_now(work, sync, finished=True)
-            stored = await entities.read_present(work, connection_id=sync.connection.id, kind=kind, after=after)
-            if not stored:
-                return
-            assessed = await assess_stored(work, stored, judge)
-            counts = await _conclude(work, sync, assessed.answers, judge)
-            if any(counts.values()):
-                await runs.save_progress(work, sync.run.id, checkpoint=SWEPT, counts=counts, seen=())
-            await endings.keep_or_stop(work, sync)
-        after = _last_id(stored)
-
-
-def _last_id(stored: Sequence[entities.StoredEntity]) -> UUID:
-    return to_uuid(stored[-1].id, "ent")
-
-
-def complete_kinds(provider: Provider[Any], complete: frozenset[str] | set[str]) -> frozenset[str]:
-    """Kinds of which every reading operation was complete, so that the absence of one means something."""
-    reading: dict[str, set[str]] = {}
-    for operation in provider.operations:
-        for kind in operation.kinds:
-            reading.setdefault(kind, set()).add(operation.id)
-    return frozenset(kind for kind, operations in reading.items() if operations <= complete)

@@ -1,13 +1,14 @@
 """Assess: judge entities by the checks that apply, and move findings where an answer changed.
 
 An entity is judged when it changed, when it is read again and a check of its kind depends on the time, and when something that
-links to it came or went. An unknown answer moves nothing: a finding stays open, and nothing new is attested.
+links to it came or went. An unknown answer moves nothing: a finding stays open, and nothing new is attested. A new failure that rests
+on links is unknown for as long as those links are being read: it is told when that reading is complete.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -76,12 +77,16 @@ class Assessed:
 
 @dataclass(frozen=True)
 class Judge:
-    """What judging needs to know: the catalog, the connection, the time, and which kinds were read completely."""
+    """What judging needs to know: the catalog, the connection, the time, and which kinds were read completely.
+
+    Kinds that are `moving` are due or being read: what links from them may be out of date.
+    """
 
     catalog: Catalog
     connection: Connection
     now: datetime
     complete: frozenset[str]
+    moving: frozenset[str] = frozenset()
 
     @property
     def today(self) -> int:
@@ -186,9 +191,11 @@ async def resolve(
 def _judge_one(subject: Subject, checks: Sequence[Check], links: _Links, judge: Judge, result: Assessed) -> None:
     outcomes: Outcomes = {} if subject.whole else dict(subject.outcomes)
     for check in checks:
-        judgement = check.judge(subject.entity, now=judge.now, related=links.to(subject.id, check))
         standing = subject.outcomes.get(check.id)
         before = standing[0] if standing else None
+        judgement = check.judge(subject.entity, now=judge.now, related=links.to(subject.id, check))
+        if judgement and judgement.outcome == "fail" != before and _must_wait(subject, check, judge):
+            judgement = replace(judgement, outcome="unknown")
         outcome = judgement.outcome if judgement else None
         due = standing is not None and standing[1] <= judge.today - FRESH_FOR.days
         if outcome is None:
@@ -200,6 +207,15 @@ def _judge_one(subject: Subject, checks: Sequence[Check], links: _Links, judge: 
         if outcome != before or due:
             result.answers.append(Answer(subject, check, judgement, before))
     result.outcomes[subject.id] = outcomes
+
+
+def _must_wait(subject: Subject, check: Check, judge: Judge) -> bool:
+    """Whether a failure rests on links that are being read: who has just left was in groups when those were last read."""
+    if not any(kind in judge.moving for kind, _ in check.related.values()):
+        return False
+    nothing: dict[str, Related[Any]] = {name: Related((), complete=False) for name in check.related}
+    without = check.judge(subject.entity, now=judge.now, related=nothing)
+    return without is None or without.outcome != "fail"
 
 
 @dataclass(frozen=True)

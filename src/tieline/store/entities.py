@@ -7,7 +7,7 @@ what it must know of the rows that it is about to write.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -188,10 +188,14 @@ async def read_present(
     connection_id: str,
     kind: str | None = None,
     ids: Sequence[UUID] | None = None,
+    unknown: Collection[str] | None = None,
     after: UUID | None = None,
     limit: int = 1_000,
 ) -> list[StoredEntity]:
-    """Present entities of a connection in the order of their ids: some by id, or the next ones after an id."""
+    """Present entities of a connection in the order of their ids: some by id, or the next ones after an id.
+
+    `unknown` names checks, for one of which the standing answer must be unknown.
+    """
     query = select(*_SHOWN).where(
         entities.c.org_id == work.org_id, entities.c.connection_id == connection_id, entities.c.removed_at.is_(None)
     )
@@ -199,6 +203,8 @@ async def read_present(
         query = query.where(entities.c.kind == kind)
     if ids is not None:
         query = query.where(entities.c.id.in_([from_uuid("ent", one) for one in ids]))
+    if unknown is not None:
+        query = query.where(or_(*(entities.c.outcomes[check][0].astext == "unknown" for check in sorted(unknown))))
     if after:
         query = query.where(entities.c.id > from_uuid("ent", after))
     rows = await work.connection.execute(query.order_by(entities.c.id).limit(limit))
@@ -290,7 +296,8 @@ async def count_by_kind(work: Work, connection_id: str | None = None) -> dict[st
     )
     if connection_id:
         query = query.where(entities.c.connection_id == connection_id)
-    return dict(await work.connection.execute(query.group_by(entities.c.kind)))
+    rows = await work.connection.execute(query.group_by(entities.c.kind))
+    return {key: value for key, value in rows}  # noqa: C416  dict() would take the result for a mapping
 
 
 async def count_outcomes(work: Work) -> dict[str, dict[str, int]]:

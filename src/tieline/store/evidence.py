@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, ForeignKey, Index, LargeBinary, Table, Text, func, insert, select
+from sqlalchemy import ARRAY, Column, ForeignKey, Index, LargeBinary, Table, Text, any_, func, insert, select
 
 from tieline.errors import NotFound
 from tieline.store.bulk import insert_many
@@ -121,7 +121,7 @@ async def list_evidence(
     """Statements, newest first."""
     query = select(evidence).where(evidence.c.org_id == work.org_id)
     if control:
-        query = query.where(evidence.c.controls.contains([control]))
+        query = query.where(any_(evidence.c.controls) == control)
     wanted = {"check_id": check_id, "connection_id": connection_id, "entity_id": entity_id, "stance": stance}
     for column, value in (wanted | {"provider": provider}).items():
         if value:
@@ -134,4 +134,5 @@ async def list_evidence(
 async def latest_by_check(work: Work) -> dict[str, datetime]:
     """When each check last gave evidence."""
     query = select(evidence.c.check_id, func.max(evidence.c.observed_at)).where(evidence.c.org_id == work.org_id)
-    return dict(await work.connection.execute(query.group_by(evidence.c.check_id)))
+    rows = await work.connection.execute(query.group_by(evidence.c.check_id))
+    return {key: value for key, value in rows}  # noqa: C416  dict() would take the result for a mapping

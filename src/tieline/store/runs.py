@@ -138,6 +138,18 @@ class Rejection:
     at: datetime
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a connection's operations.
+
+    Of the `complete` ones it is known what is absent: their newest run that ended, or has swept at least, saw everything. The
+    `moving` ones are due or being read: what is stored of them may be out of date.
+    """
+
+    complete: frozenset[str]
+    moving: frozenset[str]
+
+
 async def create_run(
     work: Work,
     *,
@@ -248,19 +260,25 @@ async def last_finished(work: Work, connection_id: str, operation: str) -> Run |
     return Run(**row._mapping) if row else None
 
 
-async def complete_operations(work: Work, connection_id: str) -> set[str]:
-    """Operations of which it is known what is absent: their newest run that ended, or has swept at least, saw everything."""
-    rows = await work.connection.execute(_COMPLETE, {"connection": connection_id, "org": work.org_id})
-    return set(rows.scalars())
+async def known_operations(work: Work, connection_id: str, *, now: datetime) -> Known:
+    """What is known of each operation of a connection."""
+    about = {"connection": connection_id, "org": work.org_id, "now": now}
+    rows = (await work.connection.execute(_KNOWN, about)).all()
+    complete = frozenset(row.operation for row in rows if row.complete)
+    return Known(complete, frozenset(row.operation for row in rows if row.wanted and not row.swept))
 
 
 # One look into the index for each operation: a connection has a handful of operations and, in time, thousands of runs.
-_COMPLETE = text("""
-    SELECT schedules.operation FROM schedules CROSS JOIN LATERAL (
+_KNOWN = text("""
+    SELECT schedules.operation, newest.status IN ('succeeded', 'queued', 'running') AS complete,
+           newest.status IN ('queued', 'running') AS swept,
+           enabled AND (schedules.run_id IS NOT NULL OR generation > ran_generation OR next_run_at <= :now) AS wanted
+      FROM schedules LEFT JOIN LATERAL (
            SELECT status FROM runs
             WHERE runs.connection_id = :connection AND runs.org_id = :org AND runs.operation = schedules.operation
               AND (status NOT IN ('queued', 'running') OR checkpoint @> '{"swept": true}')
-            ORDER BY runs.id DESC LIMIT 1) AS newest
+            ORDER BY runs.id DESC LIMIT 1) AS newest ON true
      WHERE schedules.connection_id = :connection AND schedules.org_id = :org
-       AND newest.status IN ('succeeded', 'queued', 'running')
-""").bindparams(bindparam("connection", type_=Id("conn")), bindparam("org", type_=Id("org")))
+""").bindparams(
+    bindparam("connection", type_=Id("conn")), bindparam("org", type_=Id("org")), bindparam("now", type_=UtcTime)
+)

@@ -9,9 +9,14 @@ from uuid import UUID
 from sqlalchemy import JSON, LargeBinary, TypeDecorator, Uuid
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DontWrapMixin
 
 from tieline.errors import NotFound
 from tieline.ids import from_uuid, to_uuid
+
+
+class NoSuchId(NotFound, DontWrapMixin):
+    """An id of a form that nothing has. SQLAlchemy raises it as it is, not inside an error of its own."""
 
 
 class Id(TypeDecorator[str]):
@@ -31,7 +36,7 @@ class Id(TypeDecorator[str]):
         try:
             return to_uuid(value, self.prefix)
         except ValueError:
-            raise NotFound(f"There is no {value[:60]!r} here") from None
+            raise NoSuchId(f"There is no {value[:60]!r} here") from None
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
         """Read an id."""

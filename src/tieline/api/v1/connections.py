@@ -212,7 +212,7 @@ async def disconnect(parts: PartsOf, caller: Admin, connection_id: Id) -> Respon
 
 @router.post("/connections/{connection_id}/test", **documented(Connection, **_BARE, calls_provider=True))
 @once
-async def test_connection(parts: PartsOf, caller: Admin, connection_id: Id, _body: Empty) -> Response:
+async def test_connection(parts: PartsOf, caller: Admin, connection_id: Id, _body: Empty) -> Response:  # noqa: PT019
     """Try the stored credential, and put the connection into the state that it shows."""
     return answer(connection_row(await flow.test_connection(parts, caller.org_id, connection_id)))
 

@@ -168,9 +168,16 @@ async def release_run(parts: PartsOf, caller: Member, run_id: Id, _body: Empty) 
 
 
 _EVENTS = documented(None, absent=True)
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "const": "run"},
+        "data": {"type": "string", "contentMediaType": "application/json", "description": "The run."},
+    },
+}
 _EVENTS["responses"][200] = {
     "description": "Server-sent events: `run` with the run as data whenever it has changed; the stream ends with the run.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}, "example": 'event: run\ndata: {"id":"run_…"}\n\n'}},
+    "content": {"text/event-stream": {"schema": _EVENT, "example": 'event: run\ndata: {"id":"run_…"}\n\n'}},
 }
 
 

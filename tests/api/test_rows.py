@@ -1,0 +1,198 @@
+"""What the API reads out: listings, rows and their shapes, for every noun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+from pydantic import BaseModel
+from tests.api.shapes import Scene
+
+from tieline.api.v1 import (
+    api_keys,
+    connections,
+    controls,
+    entities,
+    events,
+    evidence,
+    findings,
+    platform,
+    providers,
+    runs,
+)
+
+As = Callable[[str], httpx2.AsyncClient]
+
+LISTINGS: list[tuple[str, type[BaseModel]]] = [
+    ("/v1/providers", providers.Provider),
+    ("/v1/connections", connections.Connection),
+    ("/v1/runs", runs.Run),
+    ("/v1/runs/{run_id}/rejections", runs.Rejection),
+    ("/v1/entities", entities.Entity),
+    ("/v1/entities/kinds", entities.KindCount),
+    ("/v1/findings", findings.Finding),
+    ("/v1/findings/{finding_id}/history", findings.FindingEvent),
+    ("/v1/checks", controls.Check),
+    ("/v1/frameworks", controls.Framework),
+    ("/v1/controls", controls.Control),
+    ("/v1/evidence", evidence.Evidence),
+    ("/v1/events", events.Event),
+    ("/v1/api-keys", api_keys.ApiKey),
+    ("/v1/organizations", platform.Organization),
+]
+SINGLES: list[tuple[str, type[BaseModel]]] = [
+    ("/v1/providers/{slug}", providers.Provider),
+    ("/v1/providers/{slug}/setup", providers.Setup),
+    ("/v1/connections/{connection_id}", connections.ConnectionDetail),
+    ("/v1/runs/{run_id}", runs.Run),
+    ("/v1/entities/{entity_id}", entities.EntityDetail),
+    ("/v1/findings/{finding_id}", findings.Finding),
+    ("/v1/checks/{check_id}", controls.Check),
+    ("/v1/frameworks/soc2", controls.Framework),
+    ("/v1/controls/{control_id}", controls.Control),
+    ("/v1/evidence/{evidence_id}", evidence.EvidenceDetail),
+    ("/v1/organizations/{org_id}", platform.Organization),
+    ("/v1/engine", platform.EngineStatus),
+]
+
+
+def assert_shape(model: type[BaseModel], row: dict[str, Any]) -> None:
+    model.model_validate(row, strict=True)
+    assert list(row) == list(model.model_fields), "the document tells of other members than there are"
+
+
+@pytest.mark.parametrize(("path", "model"), LISTINGS, ids=lambda value: value if isinstance(value, str) else "")
+async def test_a_listing_has_items_in_the_documented_shape(
+    as_: As, scene: Scene, path: str, model: type[BaseModel]
+) -> None:
+    answer = await as_("operator").get(path.format(**scene.ids))
+    assert answer.status_code == 200
+    listing = answer.json()
+    assert list(listing) == ["items", "next"]
+    assert listing["items"]
+    for row in listing["items"]:
+        assert_shape(model, row)
+
+
+@pytest.mark.parametrize(("path", "model"), SINGLES, ids=lambda value: value if isinstance(value, str) else "")
+async def test_one_row_has_the_documented_shape(as_: As, scene: Scene, path: str, model: type[BaseModel]) -> None:
+    answer = await as_("operator").get(path.format(**scene.ids))
+    assert answer.status_code == 200
+    assert_shape(model, answer.json())
+
+
+@pytest.mark.parametrize("path", ["/v1/entities", "/v1/findings", "/v1/evidence", "/v1/runs", "/v1/events"])
+async def test_the_pages_of_a_listing_hold_each_row_once(as_: As, path: str) -> None:
+    client = as_("auditor")
+    whole = [row["id"] for row in (await client.get(path, params={"limit": 5000})).json()["items"]]
+    found, cursor = [], None
+    while True:
+        params = {"limit": max(len(whole) // 3, 1)} | ({"cursor": cursor} if cursor else {})
+        page = (await client.get(path, params=params)).json()
+        found += [row["id"] for row in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert found == whole
+    assert len(set(found)) == len(found) > 3
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/v1/entities", {"kind": "account"}),
+        ("/v1/entities", {"provider": "sandbox", "kind": "device"}),
+        ("/v1/findings", {"severity": "high", "status": "open"}),
+        ("/v1/findings", {"check": "mfa-enabled"}),
+        ("/v1/evidence", {"status": "contradicts"}),
+        ("/v1/runs", {"status": "succeeded", "operation": "people"}),
+        ("/v1/checks", {"kind": "account", "severity": "high"}),
+        ("/v1/controls", {"framework": "soc2", "status": "no-evidence"}),
+        ("/v1/connections", {"status": "active", "provider": "sandbox"}),
+        ("/v1/events", {"type": "finding.opened"}),
+    ],
+)
+async def test_a_filter_leaves_only_what_it_names(as_: As, path: str, params: dict[str, str]) -> None:
+    rows = (await as_("auditor").get(path, params=params)).json()["items"]
+    assert rows
+    assert all(row[name] == value for row in rows for name, value in params.items())
+
+
+async def test_evidence_of_a_control_is_found_by_the_control(as_: As) -> None:
+    client = as_("auditor")
+    supported = (await client.get("/v1/controls", params={"status": "mixed"})).json()["items"][0]
+    rows = (await client.get("/v1/evidence", params={"control": supported["id"]})).json()["items"]
+    assert rows
+    assert all(supported["id"] in row["controls"] and row["check"] in supported["checks"] for row in rows)
+
+
+async def test_a_control_stands_as_its_answers_say(as_: As) -> None:
+    rows = (await as_("auditor").get("/v1/controls")).json()["items"]
+    for row in rows:
+        for_it, against = bool(row["supporting"]), bool(row["contradicting"])
+        expected = {
+            (True, True): "mixed", (True, False): "supported", (False, True): "contradicted", (False, False): "no-evidence",
+        }  # fmt: skip
+        assert row["status"] == expected[for_it, against]
+        assert (row["last_evidence_at"] is not None) >= (for_it or against)
+    assert {row["status"] for row in rows} >= {"mixed", "no-evidence"}
+
+
+async def test_the_counts_of_a_control_are_the_entities_that_its_checks_judge(as_: As) -> None:
+    client = as_("auditor")
+    control = next(row for row in (await client.get("/v1/controls")).json()["items"] if "mfa-enabled" in row["checks"])
+    entities_ = (await client.get("/v1/entities", params={"limit": 5000})).json()["items"]
+    answers = [row["answers"][check] for row in entities_ for check in control["checks"] if check in row["answers"]]
+    assert (control["supporting"], control["contradicting"], control["unknown"]) == tuple(
+        answers.count(outcome) for outcome in ("pass", "fail", "unknown")
+    )
+
+
+async def test_evidence_is_shown_with_what_it_comes_from_and_still_matches_its_hashes(as_: As, scene: Scene) -> None:
+    shown = (await as_("auditor").get(f"/v1/evidence/{scene.ids['evidence_id']}")).json()
+    assert shown["verified"] == {"content": True, "provenance": True}
+    assert shown["content"]["provenance"] == shown["provenance"]["hash"]
+    assert shown["provenance"]["content"]["run"] == shown["run_id"]
+    assert len(shown["hash"]) == 64
+
+
+async def test_an_entity_is_shown_with_the_record_that_it_came_from(as_: As, scene: Scene) -> None:
+    shown = (await as_("auditor").get(f"/v1/entities/{scene.ids['entity_id']}")).json()
+    assert shown["raw"]["id"] == shown["external_id"]
+    assert shown["data"]["email"] == shown["raw"]["email"]
+
+
+async def test_search_finds_people_by_part_of_their_address(as_: As) -> None:
+    client = as_("auditor")
+    someone = (await client.get("/v1/entities", params={"kind": "account", "limit": 1})).json()["items"][0]
+    rows = (await client.get("/v1/entities", params={"search": someone["data"]["email"][:6]})).json()["items"]
+    assert someone["id"] in [row["id"] for row in rows]
+
+
+async def test_the_setup_of_a_provider_marks_its_secret_fields(as_: As) -> None:
+    setup = (await as_("auditor").get("/v1/providers/sandbox/setup")).json()
+    token = setup["credential"]["properties"]["token"]
+    assert (token["writeOnly"], token["format"]) == (True, "password")
+    assert setup["instructions"]
+    assert "base_url" in setup["options"]["properties"]
+
+
+async def test_times_are_in_utc_with_a_z(as_: As, scene: Scene) -> None:
+    run = (await as_("auditor").get(f"/v1/runs/{scene.ids['run_id']}")).json()
+    assert all(run[name].endswith("Z") and "T" in run[name] for name in ("created_at", "started_at", "finished_at"))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"limit": "0"}, {"limit": "5001"}, {"limit": "-1"}, {"limit": "5.0"}, {"limit": " 5"}, {"limit": "٥"},
+        {"limit": ""}, {"cursor": "conn_nonsense"}, {"cursor": "run_01k0c4m2w8eyv9x3f5t7h1n6qp"}, {"nonsense": "1"},
+        {"kind": "robot"}, {"removed": "yes"}, {"search": "\x00"}, {"provider": "Not A Slug"}, [("limit", "1"), ("limit", "2")],
+    ],
+)  # fmt: skip
+async def test_a_query_parameter_that_is_not_as_documented_is_refused(as_: As, params: Any) -> None:
+    answer = await as_("auditor").get("/v1/entities", params=params)
+    assert answer.status_code == 422
+    assert answer.json()["slug"] == "invalid"

@@ -1,0 +1,137 @@
+"""What the listing commands show: one JSON shape for programs, plain tables for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fields"),
+    [
+        (["connections"], {"id", "provider", "kind", "external_id", "connection_id", "status"}),
+        (["runs"], {"id", "provider", "kind", "connection_id", "status", "counts", "reason"}),
+        (
+            ["entities", "--kind", "account", "--limit", "5000"],
+            {"id", "external_id", "connection_id", "status", "data"},
+        ),
+        (["findings"], {"id", "provider", "kind", "external_id", "connection_id", "status", "severity"}),
+        (["evidence"], {"id", "provider", "connection_id", "status", "controls", "hash"}),
+        (["controls", "--framework", "soc2"], {"id", "status", "supporting", "contradicting"}),
+        (["checks"], {"id", "kind", "severity", "answers"}),
+        (["providers"], {"id", "provider", "kind", "status"}),
+        (["orgs"], {"id", "slug", "name"}),
+        (["keys"], {"id", "current", "in_use"}),
+        (["settings"], {"name", "value", "set", "about"}),
+        (["doctor"], {"subject", "status", "said", "advice"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_listing_is_an_object_of_items_and_next(synced: Any, arguments: list[str], fields: set[str]) -> None:
+    ended = synced(*arguments, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    assert set(ended.json) == {"items", "next"}
+    assert ended.json["items"]
+    assert all(fields <= set(row) for row in ended.json["items"])
+
+
+def test_json_and_org_are_taken_before_and_after_the_command(commands: Any, synced: Any) -> None:
+    before = commands("--json", "--org", "synced", "connections")
+    between = commands("connections", "--org=synced", "list", "--json")
+    after = commands("connections", "list", "--json", "--org", "synced")
+    assert before.json == between.json == after.json == synced("connections", "--json").json
+
+
+def test_a_cursor_leads_through_all_rows_once(synced: Any) -> None:
+    everything = synced("entities", "--kind", "account", "--limit", "5000", "--json").json
+    assert everything["next"] is None
+    first = synced("entities", "--kind", "account", "--limit", "40", "--json").json
+    second = synced("entities", "--kind", "account", "--limit", "5000", "--cursor", first["next"], "--json").json
+    assert first["items"] + second["items"] == everything["items"]
+    assert len(first["items"]) == 40
+
+
+def test_another_organization_sees_nothing_of_it(synced: Any, tieline: Any) -> None:
+    connection = synced("connections", "--json").json["items"][0]["id"]
+    assert tieline("connections", "--json").json["items"] == []
+    shown = tieline("connections", "show", connection, "--json")
+    assert (shown.code, shown.error["slug"]) == (1, "not-found")
+
+
+def test_in_a_pipe_there_are_neither_control_characters_nor_cut_ids(synced: Any) -> None:
+    rows = synced("entities", "--kind", "account", "--json").json["items"]
+    table = synced("entities", "--kind", "account").out
+    assert all(row["id"] in table for row in rows)
+    assert not [one for one in table if not one.isprintable() and one != "\n"]
+
+
+def test_one_row_is_shown_with_what_belongs_to_it(synced: Any) -> None:
+    finding = synced("findings", "--status", "open", "--limit", "1", "--json").json["items"][0]
+    shown = synced("findings", "show", finding["id"], "--json").json
+    assert shown["fix"]
+    assert [one["event"] for one in shown["history"]] == ["opened"]
+    entity = synced("entities", "show", finding["entity_id"], "--json").json
+    assert entity["answers"][finding["check"]] == "fail"
+    assert entity["raw"]
+    run = synced("runs", "--operation", "people", "--json").json["items"][0]
+    assert synced("runs", "show", run["id"], "--json").json == run
+    assert finding["title"] in synced("findings", "show", finding["id"]).out
+
+
+def test_evidence_matches_its_hashes_and_materialising_again_writes_nothing(synced: Any) -> None:
+    checked = synced("evidence", "verify", "--json")
+    assert (checked.code, checked.json["altered"]) == (0, [])
+    assert checked.json["checked"] > 100
+    counts = synced("evidence", "materialize", "--json").json
+    assert counts["entities"] > 100
+    assert counts["evidence"] == counts["findings_opened"] == counts["findings_resolved"] == 0
+
+
+def test_a_muted_finding_is_told_with_its_reason_and_can_be_unmuted(synced: Any) -> None:
+    finding = synced("findings", "--status", "open", "--limit", "1", "--json").json["items"][0]["id"]
+    muted = synced("findings", "mute", finding, "--reason", "accepted until spring", "--until", "90d", "--json").json
+    assert (muted["status"], muted["muted_reason"]) == ("muted", "accepted until spring")
+    assert synced("findings", "unmute", finding, "--json").json["status"] == "open"
+
+
+def test_a_provider_is_shown_with_what_connecting_it_needs(commands: Any) -> None:
+    shown = commands("providers", "show", "okta", "--json").json
+    assert "org_url" in shown["setup"]["options"]["properties"]
+    assert shown["setup"]["credential"]["properties"]["api_token"]["writeOnly"]
+    assert "api_token" in commands("providers", "show", "okta").out
+
+
+def test_an_api_key_is_shown_once_and_can_be_revoked(tieline: Any) -> None:
+    made = tieline("api-keys", "create", "--name", "ci", "--role", "auditor", "--expires", "30d", "--json").json
+    assert made["key"].startswith(f"tl_{made['prefix']}_")
+    listed = tieline("api-keys", "--json")
+    assert made["key"] not in listed.out
+    assert [(one["name"], one["role"], one["status"]) for one in listed.json["items"]] == [("ci", "auditor", "active")]
+    assert tieline("api-keys", "revoke", made["id"], "--json").json["status"] == "revoked"
+    plain = tieline("api-keys", "create")
+    assert plain.out.startswith("tl_")
+    assert plain.out.strip() not in plain.err
+
+
+def test_the_settings_mask_the_database_password(commands: Any) -> None:
+    url = "postgresql://someone:hunter2-canary@127.0.0.1/nowhere"
+    shown = commands("settings", "--json", TIELINE_DATABASE_URL=url)
+    assert shown.code == 0
+    assert "hunter2" not in shown.out + shown.err
+    assert "hunter2" not in commands("connections", TIELINE_DATABASE_URL=url).err
+
+
+def test_a_rotated_key_ring_goes_on_opening_what_was_sealed(commands: Any, synced: Any) -> None:
+    former = commands("keys", "--json").json["items"]
+    rotated = commands("keys", "rotate", "--json").json
+    now = commands("keys", "--json").json["items"]
+    assert [one["id"] for one in now] == [*(one["id"] for one in former), rotated["id"]]
+    assert [one["id"] for one in now if one["current"]] == [rotated["id"]]
+    connection = synced("connections", "--json").json["items"][0]["id"]
+    assert synced("connections", "test", connection, "--json").json["status"] == "active"
+
+
+def test_migrating_what_is_migrated_does_nothing(commands: Any) -> None:
+    assert json.loads(commands("migrate", "--json").out)["revisions"]
