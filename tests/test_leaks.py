@@ -47,11 +47,12 @@ from tieline.vault import LocalKeyRing, Vault
 
 # The careless provider
 
-XML = (
-    "<GetCallerIdentityResponse xmlns='https://sts.amazonaws.com/doc/2011-06-15/'><GetCallerIdentityResult>"
-    "<Arn>arn:aws:iam::123456789012:user/t</Arn><UserId>AIDA</UserId><Account>123456789012</Account>"
-    "</GetCallerIdentityResult></GetCallerIdentityResponse>"
-)
+AWS = {
+    "Action=GetCallerIdentity": "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/t</Arn>"
+    "<UserId>AIDA</UserId><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>",
+    "Action=ListAccountAliases": "<ListAccountAliasesResponse><ListAccountAliasesResult><IsTruncated>false</IsTruncated>"
+    "<AccountAliases/></ListAccountAliasesResult></ListAccountAliasesResponse>",
+}  # fmt: skip
 STATUSES = {"401": 401, "403": 403, "404": 404, "418": 418, "429": 429, "500": 500}
 MODES = ("good", *STATUSES, "html", "shape", "truncated", "redirect", "hang up")
 
@@ -112,8 +113,9 @@ class Careless:
         return raw(whole if mode == "shape" else whole[:-9], 200, **told)
 
     def good(self, account: str, target: str, body: str) -> bytes:
-        if "Action=" in body:
-            return raw(XML.encode(), 200, "text/xml")
+        for action, answer in AWS.items():
+            if action in body:
+                return raw(answer.encode(), 200, "text/xml")
         if urlsplit(target).path.endswith("/me"):
             return raw(json.dumps({"id": account, "name": f"Account {account}"}).encode())
         return raw(json.dumps([{"id": "1", "email": "a@b.example", "mfa": False}, {"id": 5}]).encode())
@@ -273,8 +275,9 @@ class House:
             await connection.copy_from_query(f'SELECT * FROM "{table}"', output=out)
             self.watch.note(f"table {table}", out.getvalue().decode())
         await connection.close()
-        for path in ("openapi.json", *(f"v1/{noun}?limit=1000" for noun in ("connections", "runs", "entities", "findings", "evidence", "events", "api-keys", "providers", "engine"))):  # fmt: skip
-            assert (await self.ask("GET", f"/{path}")).status_code in {200, 403}
+        nouns = ("connections", "runs", "entities", "findings", "evidence", "events", "api-keys")
+        for path in ("openapi.json", "v1/providers", "v1/engine", *(f"v1/{noun}?limit=1000" for noun in nouns)):
+            assert (await self.ask("GET", f"/{path}")).status_code == 200, path
         for run in (await self.ask("GET", "/v1/runs?limit=1000")).json()["items"]:
             for tail in ("", "/rejections"):
                 await self.ask("GET", f"/v1/runs/{run['id']}{tail}")
@@ -358,9 +361,8 @@ async def test_what_is_refused_is_not_repeated(house: House, watch: Watch, ring:
         await house.connect("bearer", "a", credential)
         for credential in (
             {"token": token[5:]}, {"token": [token]}, {"token": {"value": token}}, {"token": token, "more": token}, {"more": token},
-            {"token": token + "\n" + token}, {"token": token * 9_000}, token, [token], None, {"token": token + "ü"}, {"token": token + "\ud800"},
+            {"token": token + "\n" + token}, {"token": token * 9_000}, token, [token], None,
         )
-        if "\ud800" not in str(credential)
     ]  # fmt: skip
     answers += [
         await house.connect(token, "a", {}),
@@ -368,9 +370,10 @@ async def test_what_is_refused_is_not_repeated(house: House, watch: Watch, ring:
         await house.connect("bearer", "a", {"token": "tok_x"}, unknown=token),
         await house.ask("POST", "/v1/connections", json={"provider": "bearer", "options": {"base_url": 5, "x": token}, "credential": {"token": token}}),
         await house.ask("POST", "/v1/connections", content=f'{{"credential": {{"token": "{token[:20]}'.encode(), headers={"content-type": "application/json"}),
+        await house.ask("POST", "/v1/connections", content=f'{{"provider": "bearer", "credential": {{"token": "{token[:20]}\\ud800"}}}}'.encode(), headers={"content-type": "application/json"}),
         await house.ask("GET", "/v1/runs", headers={"X-API-Key": watch.canaries[-2].text + "x"}),
     ]  # fmt: skip
-    assert all(400 <= answer.status_code < 500 for answer in answers), [answer.status_code for answer in answers]
+    assert {answer.status_code for answer in answers} <= {400, 401, 404, 413, 422}
     for plain in ("tl_" + "a" * 12 + "_" + "b" * 32, token):
         with pytest.raises(TielineError) as refused:
             await check_key(house.parts.db, ring.api_key_pepper, plain, now=SystemClock().now())

@@ -130,6 +130,18 @@ async def test_health_and_readiness_answer_without_a_key(anonymous: httpx2.Async
     assert (await anonymous.get("/")).headers["location"] == "docs"
 
 
+async def test_the_documentation_names_every_route_and_needs_nothing_from_elsewhere(
+    anonymous: httpx2.AsyncClient, app: FastAPI
+) -> None:
+    page = await anonymous.get("/docs")
+    for path, operations in app.openapi()["paths"].items():
+        assert f"<code>{path}</code>" in page.text
+        assert all(f'id="{operation["operationId"]}"' in page.text for operation in operations.values())
+    assert "<script" not in page.text
+    assert "src=" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
 async def test_a_mounted_api_starts_tieline_with_itself(parts: Parts, ring: LocalKeyRing) -> None:
     from contextlib import asynccontextmanager
     from types import SimpleNamespace

@@ -19,7 +19,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-PATIENCE = 120
+PATIENCE = 60
 
 
 @dataclass(frozen=True)

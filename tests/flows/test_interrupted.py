@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.flows.bench import Bench
+from tests.flows.bench import ALL, Bench
 
 from tieline.catalog.compile import compile_catalog
 from tieline.errors import Conflict
@@ -16,8 +16,6 @@ from tieline.flows.connect import disconnect, pause, replace_credential, resume
 from tieline.flows.sync import request_sync
 from tieline.sdk import Account, Context, Identified, Operation, Options, PersonalToken, Provider
 from tieline.store.outbox import list_outbox
-
-from tests.flows.bench import ALL  # isort: skip
 
 SECOND_PAGE = r"GET /v1/people\?.*after="
 FLAWS: dict[str, tuple[dict[str, Any], str]] = {
@@ -79,7 +77,7 @@ async def test_an_outage_is_waited_out_from_the_page_where_it_came(synced: Bench
     run = (await synced.sync("people"))["people"]
     assert (run.status, run.attempts, run.error_slug) == ("succeeded", 2, None)
     asked = [one["request"] for one in synced.sandbox.requests("/v1/people")]
-    assert len([one for one in asked if "after=" not in one]) == 2  # once in the first sync, once in this
+    assert len([one for one in asked if "after=" not in one]) == 1
 
 
 async def test_an_outage_that_lasts_ends_the_run_and_is_shown_on_the_connection(synced: Bench) -> None:
@@ -150,7 +148,7 @@ async def test_records_that_do_not_fit_are_counted_and_sampled(synced: Bench) ->
     assert {("policy", "external_id"), ("policy", "name"), ("policy", "record"), ("policy", "status")} == {
         (one.kind, one.field) for one in samples
     }
-    assert samples[0].record == {name: value for name, value in bad[0].items()}
+    assert bad[0] in [one.record for one in samples]
 
 
 async def test_text_that_the_database_refuses_is_kept_without_it(synced: Bench) -> None:
@@ -198,7 +196,7 @@ async def test_provider_code_that_raises_is_tried_again_a_few_times_and_then_fai
             await bench.query(f"UPDATE schedules SET enabled = false WHERE operation = '{one.operation}'")
     await bench.drain()
     (run,) = await bench.runs("people")
-    assert (run.status, run.error_slug, run.pages) == ("partial", "internal", 1)
+    assert (run.status, run.error_slug, run.attempts) == ("partial", "internal", 5)
     assert run.error_message == "The run failed with KeyError"
     assert [type(error) for error in bench.failures] == [KeyError] * 4
 

@@ -64,8 +64,11 @@ async def test_only_what_changed_is_written(synced: Bench) -> None:
     runs = await synced.sync()
     assert {name: run.changed for name, run in runs.items() if run.changed} == {"people": 1}
     written = {(table, row) for table, row, _ in set(await written_rows(synced)) - set(before)}
-    account = to_uuid((await synced.entities("account"))[change["id"]].id, "ent")
-    assert {row for table, row in written if table in {"entities", "links"}} == {str(account)}
+    account = (await synced.entities("account"))[change["id"]]
+    factors = await synced.entities("authenticator", removed=True)  # which went with it
+    assert {one.data["account"] for one in factors.values()} == {change["id"]}
+    expected = {str(to_uuid(one.id, "ent")) for one in (account, *factors.values())}
+    assert {row for table, row in written if table in {"entities", "links"}} == expected
     assert await statuses(synced, "mfa-enabled", change["id"]) == ["opened"]
 
 

@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tieline.api.caller import PartsOf
 from tieline.api.describe import openapi_of, problem_response
+from tieline.api.docs import render_docs
 from tieline.api.frame import Frame
 from tieline.api.problem import on_error, on_http_error, on_invalid
 from tieline.api.schemas import answer
@@ -40,6 +41,9 @@ _ABOUT = """Connect accounts, read them, and keep evidence of what is found.
 Send an API key in `X-API-Key`. Lists are `{"items": […], "next": cursor or null}`; give `next` as `cursor` for the next page. Refusals
 and failures are `application/problem+json` with a stable `slug`. A POST may carry an `Idempotency-Key`.
 """
+
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 
 
 class Ring(Protocol):
@@ -94,6 +98,7 @@ def _assemble(lifespan: Any = None) -> FastAPI:
         title="Tieline",
         version=version("tieline"),
         description=_ABOUT,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
@@ -119,6 +124,11 @@ def _add_health(app: FastAPI) -> None:
     async def go_to_docs() -> Response:
         """Go to the documentation."""
         return RedirectResponse("docs")
+
+    @app.get("/docs", include_in_schema=False)
+    async def show_docs() -> Response:
+        """Show the documentation."""
+        return HTMLResponse(render_docs(app.openapi()), headers={"Content-Security-Policy": _POLICY})
 
     @app.get("/healthz", tags=["health"])
     async def check_health() -> dict[str, str]:

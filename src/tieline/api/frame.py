@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tieline.api.problem import Failed, answer_problem, on_away
 from tieline.ids import new_id
 from tieline.log import bind
-from tieline.store.db import OperationalError
+from tieline.store.db import is_away
 
 HEADER = "X-Request-Id"
 _HEADERS = (
@@ -57,7 +57,7 @@ class Frame:
 
 async def _answer_failure(error: Exception, request: Request, send: Send, *, answered: bool) -> None:
     """Say that it failed, and no more; the log has the rest."""
-    away = isinstance(error, OperationalError | OSError | TimeoutError)
+    away = is_away(error)
     if away:
         _log.warning("The database is away", extra={"error": type(error).__name__})
     else:

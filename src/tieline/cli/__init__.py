@@ -64,6 +64,10 @@ def _tell(session: Session, error: Exception) -> int:
         case TielineError():
             show_problem(error.slug, error.message, error.what_to_do, error.details.get("fields"), json=json)
             return exits.SETUP if isinstance(error, SetupError) else exits.FAILED
+        case OSError() if error.filename:
+            advice = "Make it usable for the account that runs Tieline, or name another in the settings."
+            show_problem("setup", f"{error.filename} cannot be used: {error.strerror}", advice, json=json)
+            return exits.SETUP
         case _:
             told = f"Something unexpected went wrong ({type(error).__name__})"
             show_problem("internal", told, "Run it again with --log-level debug and report what it says.", json=json)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tieline.store.runs import Run
 
 _LOOK_EVERY = 0.25  # seconds
+_LAST_PAGE = 1.0  # seconds that an interrupted run has to finish its page
 _RECENT = 50  # runs of a connection that are read at a time; those waited for are nearly always among them
 _BAD = frozenset({"failed", "cancelled", "held", "stopped"})
 _ENDED = frozenset({"succeeded", "partial", *_BAD})
@@ -81,14 +82,25 @@ class Display(Protocol):
 
 @asynccontextmanager
 async def working(tieline: Running) -> AsyncIterator[None]:
-    """Carry out what is due while the block runs; at its end runs under way are ended or handed back."""
+    """Carry out what is due while the block runs; then runs under way may end, or are handed back at an interruption."""
     until = asyncio.Event()
     worker = asyncio.create_task(tieline.engine().run(until=until))
     try:
         yield
-    finally:
-        until.set()
-        await worker
+    except BaseException:
+        await _hand_back(until, worker)
+        raise
+    until.set()
+    await worker
+
+
+async def _hand_back(until: asyncio.Event, worker: asyncio.Task[None]) -> None:
+    """Stop the engine without waiting for the runs under way: each gives its place back and goes on elsewhere."""
+    until.set()
+    _, going = await asyncio.wait({worker}, timeout=_LAST_PAGE)
+    for one in going:
+        one.cancel()
+    await asyncio.wait({worker})
 
 
 async def watch(parts: Parts, org_id: str, runs: Sequence[Run], display: Display, *, patience: timedelta) -> Outcome:

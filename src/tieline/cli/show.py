@@ -125,8 +125,9 @@ def lines_of(row: Mapping[str, Any], indent: str = "") -> list[str]:
 
 
 def say(text: str = "") -> None:
-    """Tell a person something, on standard output."""
+    """Tell a person something, on standard output, at once: whoever starts a server in the background reads it too."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def warn(text: str) -> None:

@@ -15,7 +15,7 @@ from pgqueuer.models import Job
 
 from tieline.clock import Clock
 from tieline.engine.limits import EngineLimits
-from tieline.engine.queue import SETTINGS, count_queued, enqueue, open_queue, role_of
+from tieline.engine.queue import SETTINGS, count_queued, enqueue, open_queue, prune, role_of
 from tieline.engine.worker import Handler, Worker
 from tieline.store.db import Db
 from tieline.store.schedules import DUE_CHANNEL, admit, beat, release_stale
@@ -23,6 +23,8 @@ from tieline.store.schedules import DUE_CHANNEL, admit, beat, release_stale
 _FIRST_PAUSE = 0.2  # seconds between sessions; doubled up to the longest
 _LONGEST_PAUSE = 5.0
 _MOMENT = 0.02
+_PRUNE_EVERY = timedelta(hours=1)
+_KEPT_FOR = timedelta(days=1)
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Engine:
                     group.create_task(_repeat(self._admit, self._until_due)),
                     group.create_task(_repeat(self._beat, _sleep(self._limits.heartbeat / 3))),
                     group.create_task(_repeat(self._reconcile, _sleep(self._limits.reconcile))),
+                    group.create_task(_repeat(self._prune, _sleep(_PRUNE_EVERY))),
                 ]
                 server = group.create_task(self._serve(manager))
                 try:
@@ -142,6 +145,13 @@ class Engine:
             released = await release_stale(work, now=self._clock.now(), older_than=self._limits.stale_after)
         if released:
             logger.warning("Released runs that nobody speaks for", extra={"count": released})
+
+    async def _prune(self) -> None:
+        """Drop what PgQueuer keeps of jobs that ended a day ago; our own runs are the history."""
+        deleted = 1
+        while deleted:
+            async with self._db.system() as work:
+                deleted = await prune(work, before=self._clock.now() - _KEPT_FOR)
 
 
 async def _repeat(chore: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:

@@ -117,7 +117,6 @@ async def end(sync: Sync, error: Exception) -> None:
             case _ if sync.schedule.attempt + 1 < MOST_ATTEMPTS:
                 raise error  # a fault of ours or of the database: the engine hands the run back, to be tried again later
             case _:
-                _log.error("The run fails for good", extra={"error": type(error).__name__})
                 await _fail(work, sync, TielineError(f"The run failed with {type(error).__name__}"))
 
 

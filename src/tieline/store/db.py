@@ -17,6 +17,7 @@ import orjson
 from sqlalchemy import MetaData, func, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tieline.errors import DatabaseError
@@ -129,8 +130,17 @@ def is_conflict(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "23505"
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the database cannot be reached, has no free connection, or broke one off."""
+    if isinstance(error, OSError | TimeoutError | PoolTimeoutError | OperationalError):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
 def _engine(url: URL, pool_size: int) -> AsyncEngine:
+    # A process frozen in the middle of a transaction must not hold its locks for ever.
     settings = {"role": APP_ROLE, "application_name": "tieline", "timezone": "UTC"}
+    settings["idle_in_transaction_session_timeout"] = "60s"
     return create_async_engine(
         url,
         pool_size=pool_size,
@@ -149,4 +159,14 @@ _WHO_AM_I = """
       FROM pg_roles WHERE rolname = current_user
 """
 
-__all__ = ["APP_ROLE", "SYSTEM_ROLE", "Db", "OperationalError", "SystemWork", "Work", "is_conflict", "metadata"]
+__all__ = [
+    "APP_ROLE",
+    "SYSTEM_ROLE",
+    "Db",
+    "OperationalError",
+    "SystemWork",
+    "Work",
+    "is_away",
+    "is_conflict",
+    "metadata",
+]

@@ -1,0 +1,97 @@
+"""Load: only what differs is written; links move with what holds them; what was removed can come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.stages.steps import Step
+
+from tieline.ids import entity_uuid, to_uuid
+from tieline.sdk import Account, Membership
+from tieline.store.entities import count_unseen, key_of, remove_unseen
+from tieline.store.runs import create_run, save_progress
+
+PERSON = Account.map(external_id="payload.id", email="payload.email")
+MEMBER = Membership.map(external_id="payload.id", account="payload.who", group="payload.where")
+
+
+def names(found: list[Any]) -> list[str]:
+    return sorted(one.entity.external_id for one in found)
+
+
+async def test_new_changed_and_unchanged_records_are_told_apart(step: Step) -> None:
+    compared, _ = await step.store(step.made(PERSON, {"id": "a"}, {"id": "b"}))
+    assert (names(compared.created), compared.changed, compared.unchanged) == (["a", "b"], [], [])
+    compared, _ = await step.store(step.made(PERSON, {"id": "a"}, {"id": "b", "email": "b@x.y"}, {"id": "c"}))
+    assert (names(compared.created), names(compared.changed), names(compared.unchanged)) == (["c"], ["b"], ["a"])
+    rows = await step.query("SELECT external_id, data ->> 'email' AS email FROM entities ORDER BY 1")
+    assert [tuple(row.values()) for row in rows] == [("a", None), ("b", "b@x.y"), ("c", None)]
+
+
+async def test_an_unchanged_record_is_not_written_again(step: Step) -> None:
+    await step.store(step.made(PERSON, {"id": "a"}))
+    before = await step.query("SELECT xmin::text AS written, changed_at FROM entities")
+    await step.later(days=1).store(step.made(PERSON, {"id": "a"}))
+    assert await step.query("SELECT xmin::text AS written, changed_at FROM entities") == before
+
+
+async def test_the_same_id_of_another_kind_is_another_entity(step: Step) -> None:
+    await step.store(step.made(PERSON, {"id": "a"}))
+    compared, _ = await step.store(step.made(MEMBER, {"id": "a", "who": "a", "where": "g"}))
+    assert names(compared.created) == ["a"]
+
+
+async def test_links_are_derived_and_need_no_target_to_exist(step: Step) -> None:
+    await step.store(step.made(MEMBER, {"id": "m", "who": "a", "where": "g"}))
+    connection = to_uuid(step.connection.id, "conn")
+    expected = {"account": entity_uuid(connection, "account", "a"), "group": entity_uuid(connection, "group", "g")}
+    assert {row["field"]: row["target_id"] for row in await step.query("SELECT * FROM links")} == expected
+
+
+async def test_a_link_that_moved_tells_of_the_old_and_the_new_target(step: Step) -> None:
+    await step.store(step.made(MEMBER, {"id": "m", "who": "a", "where": "g"}))
+    made = step.made(MEMBER, {"id": "m", "who": "b", "where": "g"})
+    async with step.db.work(step.org_id) as work:
+        _, _, linked = await step.load(work, made, step.judge())
+    connection = to_uuid(step.connection.id, "conn")
+    both = {("account", entity_uuid(connection, "account", name)) for name in "ab"}
+    assert {pair for pair in linked if pair[0] == "account"} == both
+    assert len(await step.query("SELECT * FROM links")) == 2
+
+
+async def test_what_a_complete_run_did_not_see_is_removed_and_can_come_back(step: Step) -> None:
+    await step.store(step.made(PERSON, {"id": "a"}, {"id": "b"}))
+    about: dict[str, Any] = {"connection_id": step.connection.id, "operation": "things"}
+    async with step.db.work(step.org_id) as work:
+        later = await create_run(
+            work, connection_id=step.connection.id, provider="sandbox", operation="things", kind="sync", cause="test",
+            now=step.now,
+        )  # fmt: skip
+        seen = [key_of(one) for one in step.made(PERSON, {"id": "a"}).candidates]
+        await save_progress(work, later.id, checkpoint=None, counts={}, seen=seen)
+        assert await count_unseen(work, **about, run_id=later.id) == (1, 2)
+        (gone,) = await remove_unseen(work, **about, run_id=later.id, now=step.now)
+        assert await count_unseen(work, **about, run_id=later.id) == (0, 1)
+    assert gone == next(iter(step.made(PERSON, {"id": "b"}).candidates))
+    compared, _ = await step.store(step.made(PERSON, {"id": "b"}))
+    assert names(compared.created) == ["b"]
+    assert await step.query("SELECT 1 FROM entities WHERE removed_at IS NOT NULL") == []
+
+
+async def test_what_a_later_run_wrote_is_not_swept_by_an_older_one(step: Step) -> None:
+    async with step.db.work(step.org_id) as work:
+        older = step.run
+        newer = await create_run(
+            work, connection_id=step.connection.id, provider="sandbox", operation="things", kind="sync", cause="test",
+            now=step.now,
+        )  # fmt: skip
+    object.__setattr__(step, "run", newer)
+    await step.store(step.made(PERSON, {"id": "a"}))
+    async with step.db.work(step.org_id) as work:
+        about: dict[str, Any] = {"connection_id": step.connection.id, "operation": "things", "run_id": older.id}
+        assert await remove_unseen(work, **about, now=step.now) == []
+
+
+async def test_an_empty_batch_writes_nothing(step: Step) -> None:
+    compared, answers = await step.store(step.made(PERSON))
+    assert (compared.to_write, answers) == ([], [])

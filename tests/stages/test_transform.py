@@ -1,0 +1,156 @@
+"""Transform: a record becomes an entity or a refusal that names the field; what cannot be stored does not pass."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.stages.steps import compiled
+
+from tieline.sdk import Account, Device, Record
+from tieline.stages.transform import MAX_RECORD_BYTES, Candidate, Refusal, Transformed, transform, without_nul
+
+CONNECTION = uuid4()
+PERSON = Account.map(external_id="string(payload.id)", email="payload.email", admin="payload.admin")
+ROBOT = Device.map(external_id="payload.serial", name="payload.name", variant="robot")
+
+
+def made(*records: Any, mapping: Any = PERSON) -> Transformed:
+    return transform(records, compiled(mapping), connection=CONNECTION, options={})
+
+
+def one(record: Any, mapping: Any = PERSON) -> Candidate:
+    (candidate,) = made(record, mapping=mapping).candidates.values()
+    return candidate
+
+
+def refused(record: Any, mapping: Any = PERSON) -> Refusal:
+    result = made(record, mapping=mapping)
+    assert not result.candidates
+    (refusal,) = result.refusals
+    return refusal
+
+
+def test_a_record_that_fits_becomes_an_entity() -> None:
+    found = one({"id": 7, "email": "Ann@Example.com", "admin": None})
+    assert (found.entity.kind, found.entity.external_id) == ("account", "7")
+    assert isinstance(found.entity, Account)
+    assert (found.entity.email, found.entity.admin) == ("ann@example.com", None)
+    assert orjson.loads(found.raw) == {"id": 7, "email": "Ann@Example.com", "admin": None}
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        ("text", "record"),
+        (None, "record"),
+        ([], "record"),
+        ({"id": {}}, "external_id"),
+        ({"email": "a@b.c"}, "external_id"),
+        ({"id": 1, "admin": "yes"}, "admin"),
+        ({"id": 1, "email": 3}, "email"),
+        ({"id": "x" * 501}, "external_id"),
+        ({"id": "x", "email": "a" * 400}, "email"),
+        ({"id": 1, "more": float, "email": "a@b.c"}, "record"),
+        ({"id": "a lone \ud800 surrogate"}, "record"),
+        ({"id": 2**70}, "record"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_refused_by_field(record: Any, field: str) -> None:
+    refusal = refused(record)
+    assert (refusal.kind, refusal.field) == ("account", field)
+    assert refusal.reason
+
+
+def test_a_reason_never_quotes_the_value() -> None:
+    assert "hunter2" not in refused({"id": "1", "admin": "hunter2"}).reason
+
+
+def test_one_bad_record_does_not_spoil_the_others() -> None:
+    result = made({"id": 1}, {"id": {}}, {"id": 2})
+    assert {found.entity.external_id for found in result.candidates.values()} == {"1", "2"}
+    assert len(result.refusals) == 1
+
+
+def test_what_the_filter_leaves_out_is_skipped_and_not_refused() -> None:
+    mapping = PERSON.adjusted(filter="payload.kind != 'bot'")
+    result = made({"id": 1, "kind": "bot"}, {"id": 2, "kind": "human"}, mapping=mapping)
+    assert (result.skipped, len(result.refusals)) == (1, 0)
+    assert [found.entity.external_id for found in result.candidates.values()] == ["2"]
+
+
+def test_a_variant_takes_its_own_mapping_and_an_unknown_one_is_refused() -> None:
+    records = [Record({"serial": "r2", "name": "R2"}, "robot"), {"id": 1}, Record({"id": 2}, "alien")]
+    result = transform(records, compiled(PERSON, ROBOT), connection=CONNECTION, options={})
+    assert sorted(found.entity.kind for found in result.candidates.values()) == ["account", "device"]
+    assert [(refusal.field, "alien" in refusal.reason) for refusal in result.refusals] == [("variant", True)]
+
+
+def test_of_a_record_that_comes_twice_the_later_one_counts() -> None:
+    result = made({"id": 1, "email": "old@example.com"}, {"id": 1, "email": "new@example.com"})
+    (found,) = result.candidates.values()
+    assert isinstance(found.entity, Account)
+    assert found.entity.email == "new@example.com"
+
+
+def test_a_record_that_is_too_large_is_refused_without_being_kept() -> None:
+    refusal = refused({"id": 1, "blob": "x" * MAX_RECORD_BYTES})
+    assert refusal.record is None
+    assert "larger" in refusal.reason
+
+
+def test_large_whole_numbers_stay_whole_and_numbers_as_text_stay_text() -> None:
+    assert one({"id": 2**53 + 1}).entity.external_id == "9007199254740993"
+    assert one({"id": "007"}).entity.external_id == "007"
+    assert one({"id": 7}).id != one({"id": "07"}).id
+
+
+def test_a_number_where_an_id_must_be_text_is_refused() -> None:
+    assert refused({"serial": 5, "name": "n"}, Device.map(external_id="payload.serial", name="payload.name")).field == (
+        "external_id"
+    )
+
+
+def test_a_nul_is_replaced_everywhere_before_anything_sees_it() -> None:
+    found = one({"id": "a\0b", "email": "x\0@y.z", "\0key": "\\u0000"})
+    assert found.entity.external_id == "a\ufffdb"
+    assert isinstance(found.entity, Account)
+    assert found.entity.email == "x\ufffd@y.z"
+    assert orjson.loads(found.raw) == {"id": "a\ufffdb", "email": "x\ufffd@y.z", "\ufffdkey": "\\u0000"}
+
+
+@given(st.text(alphabet="\0\\u0f", max_size=30))
+def test_only_a_nul_is_replaced(text: str) -> None:
+    assert orjson.loads(without_nul(orjson.dumps(text))) == text.replace("\0", "\ufffd")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=8), VALUES, max_size=6))
+def test_the_order_of_keys_changes_nothing(record: dict[str, Any]) -> None:
+    named = {**record, "id": "one"}
+    turned = dict(reversed(named.items()))
+    first, second = made(named), made(turned)
+    assert first.candidates == second.candidates
+    assert len(first.refusals) == len(second.refusals)
+
+
+def test_any_change_of_a_record_changes_its_hash_and_a_dropped_field_does_not() -> None:
+    mapping = Account.map(external_id="payload.id", drop=("seen_at", "secret.value"))
+    plain = one({"id": "1", "seen_at": 1, "secret": {"value": "x", "name": "n"}}, mapping)
+    assert plain.hash == one({"id": "1", "seen_at": 2, "secret": {"value": "y", "name": "n"}}, mapping).hash
+    assert plain.hash != one({"id": "1", "seen_at": 1, "secret": {"value": "x", "name": "m"}}, mapping).hash
+    assert "value" not in plain.raw
+
+
+def test_another_mapping_changes_the_hash_of_the_same_record() -> None:
+    assert one({"id": 1}).hash != one({"id": 1}, PERSON.adjusted(fields={"admin": "true"})).hash
