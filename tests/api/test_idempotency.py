@@ -117,13 +117,14 @@ async def test_after_a_day_a_key_may_name_another_request(
     assert (await newcomer.client.post("/v1/connections", json=newcomer.attempt, headers=KEY)).status_code == 201
 
 
-async def test_no_key_in_plain_is_kept_for_a_repeat(
-    newcomer: Newcomer, api_database_url: str, ring: LocalKeyRing
-) -> None:
+async def test_no_key_in_plain_is_kept_for_a_repeat(newcomer: Newcomer, parts: Parts) -> None:
     wanted = {"name": "k", "role": "auditor"}
+    actor = (await newcomer.client.get("/v1/api-keys")).json()["items"][0]["id"]
     first = (await newcomer.client.post("/v1/api-keys", json=wanted, headers=KEY)).json()
     again = (await newcomer.client.post("/v1/api-keys", json=wanted, headers=KEY)).json()
     assert first["key"] != again["key"]
+    async with parts.db.work(newcomer.org_id) as work:
+        assert await claim_key(work, f"{actor}:{KEY['Idempotency-Key']}", b"any", now=parts.clock.now()) is None
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "with space", "t\tab"])

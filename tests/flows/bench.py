@@ -153,9 +153,7 @@ class Bench:
     async def unfinished(self) -> list[Schedule]:
         """Schedules with a run that waits or was asked for."""
         return [
-            one
-            for one in await self.schedules()
-            if one.enabled and (one.run_id or one.generation > one.ran_generation)
+            one for one in await self.schedules() if one.enabled and (one.run_id or one.generation > one.ran_generation)
         ]
 
     async def schedules(self) -> list[Schedule]:

@@ -138,7 +138,14 @@ async def test_a_token_revoked_between_two_pages_leaves_a_partial_run(synced: Be
 
 
 async def test_records_that_do_not_fit_are_counted_and_sampled(synced: Bench) -> None:
-    good = {"id": "pol_new", "type": "password", "name": "New", "applies_to": "everyone", "enabled": True, "settings": {}}
+    good = {
+        "id": "pol_new",
+        "type": "password",
+        "name": "New",
+        "applies_to": "everyone",
+        "enabled": True,
+        "settings": {},
+    }
     bad = [good | {"id": None}, good | {"id": 7}, good | {"name": 3}, "text", None, *[good | {"enabled": "so"}] * 20]
     synced.sandbox.spoil("/v1/policies", body={"data": [good, *bad], "paging": {"next": None}})
     run = (await synced.sync("policies"))["policies"]
@@ -152,7 +159,14 @@ async def test_records_that_do_not_fit_are_counted_and_sampled(synced: Bench) ->
 
 
 async def test_text_that_the_database_refuses_is_kept_without_it(synced: Bench) -> None:
-    nul = {"id": "pol\0x", "type": "password", "name": "a\0b", "applies_to": "everyone", "enabled": True, "settings": {}}
+    nul = {
+        "id": "pol\0x",
+        "type": "password",
+        "name": "a\0b",
+        "applies_to": "everyone",
+        "enabled": True,
+        "settings": {},
+    }
     synced.sandbox.spoil("/v1/policies", body={"data": [nul], "paging": {"next": None}})
     run = (await synced.sync("policies"))["policies"]
     assert (run.status, run.created) == ("succeeded", 1)

@@ -94,7 +94,9 @@ async def test_a_leaver_is_not_accused_of_what_was_read_before_he_left(synced: B
     await synced.request()
     await first(synced, "people")
     await synced.drain()
-    assert [one.check_id for one in await synced.all_findings() if one.external_id == change["id"] and one.status == "open"] == []
+    assert [
+        one.check_id for one in await synced.all_findings() if one.external_id == change["id"] and one.status == "open"
+    ] == []
     assert await statuses(synced, "closed-account-is-in-no-group", change["id"]) == []
     assert await statuses(synced, "leaver-returned-devices", change["id"]) == []
     assert (await outcomes(synced, change["id"]))["closed-account-is-in-no-group"] == "pass"
@@ -207,7 +209,9 @@ async def test_no_two_runs_of_an_operation_overlap(synced: Bench) -> None:
     for operation in {one.operation for one in await synced.schedules()}:
         runs = sorted(await synced.runs(operation), key=lambda run: run.started_at or run.created_at)
         assert len(runs) == 3
-        assert all(one.finished_at <= two.started_at for one, two in pairwise(runs) if one.finished_at and two.started_at)
+        assert all(
+            one.finished_at <= two.started_at for one, two in pairwise(runs) if one.finished_at and two.started_at
+        )
 
 
 async def written_rows(bench: Bench) -> list[tuple[str, str, str]]:

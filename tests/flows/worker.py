@@ -48,7 +48,9 @@ class Work:
 def start_worker(work: Work, *, fault: str = "", killed: str = "") -> BaseProcess:
     """Start a worker; `fault` is as in TIELINE_FAULT, `killed` as in TIELINE_FAULT_LOG."""
     forking = get_context("forkserver")
-    forking.set_forkserver_preload(["tieline.flows.sync", "tieline.engine", "tieline.catalog", "tieline.stages.collect"])
+    forking.set_forkserver_preload(
+        ["tieline.flows.sync", "tieline.engine", "tieline.catalog", "tieline.stages.collect"]
+    )
     process = forking.Process(target=run, args=(work, fault, killed), daemon=True)
     process.start()
     return process

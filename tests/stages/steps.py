@@ -11,12 +11,14 @@ from tieline.catalog.compile import Catalog, CompiledOperation
 from tieline.ids import new_id, to_uuid
 from tieline.sdk import Context, Mapping, Operation
 from tieline.sdk.checks import Check
+from tieline.stages.announce import announce_findings
 from tieline.stages.assess import Answer, Assessed, Judge, assess, move_findings, subject_of
 from tieline.stages.attest import attest
 from tieline.stages.load import Comparison, compare, load
 from tieline.stages.transform import Transformed, transform
 from tieline.store.connections import Connection, save_connection
 from tieline.store.db import Db, Work
+from tieline.store.entities import write_outcomes
 from tieline.store.organizations import Organization
 from tieline.store.runs import Run, create_run
 
@@ -55,9 +57,12 @@ class Step:
             subject_of(one, compared.outcomes(one.id), judge, changed=one.id in changed)
             for one in made.candidates.values()
         ]
-        assessed = await assess(work, [one for one in read if one], judge)
+        subjects = [one for one in read if one]
+        assessed = await assess(work, subjects, judge)
         about: dict[str, Any] = {"connection": self.connection, "operation": "things", "run_id": self.run.id}
         linked = await load(work, compared.to_write, assessed.outcomes, **about, now=self.now)
+        aged = [one.id for one in subjects if one.id not in changed and assessed.moved(one)]
+        await write_outcomes(work, [(one, assessed.text(one)) for one in aged])
         return compared, assessed, linked
 
     async def conclude(self, answers: Sequence[Answer]) -> tuple[dict[str, list[str]], int]:
@@ -71,6 +76,13 @@ class Step:
     async def page(self, made: Transformed, judge: Judge) -> tuple[dict[str, list[str]], int]:
         """All of a page: stored, judged, concluded."""
         return await self.conclude((await self.store(made, judge))[1])
+
+    async def announced_page(self, made: Transformed, judge: Judge) -> None:
+        """The same, and told."""
+        _, answers = await self.store(made, judge)
+        async with self.db.work(self.org_id) as work:
+            moved = await move_findings(work, answers, connection=self.connection, run_id=self.run.id, now=self.now)
+            await announce_findings(work, moved, now=self.now)
 
     async def query(self, statement: str) -> list[dict[str, Any]]:
         async with self.db.work(self.org_id) as work:
@@ -108,6 +120,12 @@ async def make_step(db: Db, organization: Organization) -> Step:
     async with db.work(organization.id) as work:
         await save_connection(work, connection)
         run = await create_run(
-            work, connection_id=connection.id, provider="sandbox", operation="things", kind="sync", cause="test", now=NOW
+            work,
+            connection_id=connection.id,
+            provider="sandbox",
+            operation="things",
+            kind="sync",
+            cause="test",
+            now=NOW,
         )
     return Step(db, organization.id, connection, run)

@@ -35,7 +35,13 @@ def listed(*pages: Sequence[Any]) -> Fetch:
 def opener(start: Checkpoint | None, turned: Turned) -> Context[Any]:
     policy = AddressPolicy.parse("")
     return Context(
-        options=None, credential=None, http=None, policy=policy, clock=SystemClock(), start=start, turned=turned  # type: ignore[arg-type]
+        options=None,
+        credential=None,
+        http=None,
+        policy=policy,
+        clock=SystemClock(),
+        start=start,
+        turned=turned,  # type: ignore[arg-type]
     )
 
 

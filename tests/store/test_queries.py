@@ -133,7 +133,8 @@ ROWS = ("id", "org_id", "type", "at", "data")
 
 
 def driver_rows(org: Organization, number: int) -> list[tuple[Any, ...]]:
-    return [(uuid7(), to_uuid(org.id, "org"), f"t{place}", NOW, '{"a": "ü\\t\\\\"}') for place in range(number)]
+    ids = sorted(uuid7() for _ in range(number))
+    return [(one, to_uuid(org.id, "org"), f"t{place}", NOW, '{"a": "ü\\t\\\\"}') for place, one in enumerate(ids)]
 
 
 async def count(work: Any, table: Table) -> int:

@@ -7,7 +7,6 @@ sent a bad one, those that call the provider can find it down.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -33,9 +32,20 @@ _WHY = {
     502: "The provider cannot be reached or answered unexpectedly.",
     503: "The database or the key ring is not available just now.",
 }
-_EXAMPLES = {
-    "slug": {404: "not-found", 401: "not-authenticated", 403: "not-allowed", 409: "conflict", 422: "invalid"},
+_SLUGS = {
+    400: "bad-json",
+    401: "not-authenticated",
+    403: "not-allowed",
+    404: "not-found",
+    409: "conflict",
+    413: "too-large",
+    415: "unsupported-media-type",
+    422: "invalid",
+    429: "rate-limited",
+    502: "provider-unavailable",
+    503: "database",
 }
+"""A slug that each status comes with, for the examples."""
 
 
 def documented(
@@ -71,7 +81,7 @@ def documented(
 
 def problem_response(status: int) -> dict[str, Any]:
     """How a problem is told of in the document."""
-    slug = _EXAMPLES["slug"].get(status, HTTPStatus(status).phrase.lower().replace(" ", "-"))
+    slug = _SLUGS[status]
     example = {
         "type": f"/problems/{slug}",
         "slug": slug,

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,10 +29,8 @@ _TELLABLE = re.compile(r"[a-z][a-z_]{0,39}")
 _log = logging.getLogger(__name__)
 
 
-class Field_(BaseModel):  # noqa: N801  `Field` is Pydantic's
+class WrongField(BaseModel):
     """One field that is wrong."""
-
-    model_config = ConfigDict(title="WrongField")
 
     field: str = Field(description="Where it is, dotted.", examples=["body.limit"])
     problem: str = Field(description="What is wrong with it.", examples=["Input should be a valid integer"])
@@ -48,7 +46,7 @@ class Problem(BaseModel):
     detail: str = Field(description="What happened this time.", examples=["There is no such run"])
     advice: str = Field(description="What to do next.", examples=["Check the id; list what there is."])
     request_id: str = Field(description="Names this request in the log.", examples=["req_01k0c4m2w8eyv9x3f5t7h1n6qp"])
-    fields: list[Field_] = Field(description="The fields that are wrong, if that is what is wrong.", examples=[[]])
+    fields: list[WrongField] = Field(description="The fields that are wrong, if that is what is wrong.", examples=[[]])
     connection_id: str | None = Field(default=None, description="The connection that stands in the way.")
     scope: str | None = Field(default=None, description="The permission that is missing at the provider.")
     retry_at: str | None = Field(default=None, description="When the provider allows the next request.")
@@ -64,7 +62,7 @@ def answer_problem(request: Request, error: TielineError) -> Response:
         detail=error.message,
         advice=error.what_to_do,
         request_id=request_id(request.scope),
-        fields=[Field_(**one) for one in error.details.get("fields", ())],
+        fields=[WrongField(**one) for one in error.details.get("fields", ())],
         connection_id=error.details.get("connection_id"),
         scope=getattr(error, "scope", None),
         retry_at=moment(error.until) if isinstance(error, RateLimited) else None,

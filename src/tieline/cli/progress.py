@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tieline.cli import exits
-from tieline.cli.show import console, plain, styled
+from tieline.cli.show import console, plain, styled, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tieline.store.runs import Run
 
 _LOOK_EVERY = 0.25  # seconds
-_LAST_PAGE = 1.0  # seconds that an interrupted run has to finish its page
+_LAST_PAGE = 1.0  # seconds of stopping that need no explanation
 _RECENT = 50  # runs of a connection that are read at a time; those waited for are nearly always among them
 _BAD = frozenset({"failed", "cancelled", "held", "stopped"})
 _ENDED = frozenset({"succeeded", "partial", *_BAD})
@@ -82,25 +82,19 @@ class Display(Protocol):
 
 @asynccontextmanager
 async def working(tieline: Running) -> AsyncIterator[None]:
-    """Carry out what is due while the block runs; then runs under way may end, or are handed back at an interruption."""
+    """Carry out what is due while the block runs; at its end runs under way come to theirs, or are handed back."""
     until = asyncio.Event()
     worker = asyncio.create_task(tieline.engine().run(until=until))
     try:
         yield
-    except BaseException:
-        await _hand_back(until, worker)
-        raise
-    until.set()
-    await worker
-
-
-async def _hand_back(until: asyncio.Event, worker: asyncio.Task[None]) -> None:
-    """Stop the engine without waiting for the runs under way: each gives its place back and goes on elsewhere."""
-    until.set()
-    _, going = await asyncio.wait({worker}, timeout=_LAST_PAGE)
-    for one in going:
-        one.cancel()
-    await asyncio.wait({worker})
+    finally:
+        until.set()
+        ended, _ = await asyncio.wait({worker}, timeout=_LAST_PAGE)
+        if not ended:
+            warn(
+                "Runs under way are ended or handed back, in 20 s at most; Ctrl-C leaves at once, and they wait longer."
+            )
+        await worker
 
 
 async def watch(parts: Parts, org_id: str, runs: Sequence[Run], display: Display, *, patience: timedelta) -> Outcome:

@@ -1,5 +1,61 @@
 -- The tables of the first release.
 
+CREATE TABLE entities (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    hash BYTEA NOT NULL,
+    data JSONB NOT NULL,
+    raw JSON NOT NULL,
+    outcomes JSONB NOT NULL,
+    run_id UUID NOT NULL,
+    first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    removed_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT entities_pkey PRIMARY KEY (id)
+);
+
+CREATE INDEX entities_operation_idx ON entities (connection_id, operation, id);
+
+CREATE INDEX entities_org_id_idx ON entities (org_id, kind, id);
+
+CREATE TABLE evidence (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    run_id UUID NOT NULL,
+    entity_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    check_id TEXT NOT NULL,
+    stance TEXT NOT NULL,
+    controls TEXT[] NOT NULL,
+    observed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    content JSONB NOT NULL,
+    hash BYTEA NOT NULL,
+    CONSTRAINT evidence_pkey PRIMARY KEY (id)
+);
+
+CREATE INDEX evidence_entity_id_idx ON evidence (entity_id, check_id, id);
+
+CREATE INDEX evidence_org_id_idx ON evidence (org_id, check_id, id);
+
+CREATE TABLE links (
+    org_id UUID NOT NULL,
+    source_id UUID NOT NULL,
+    field TEXT NOT NULL,
+    target_id UUID NOT NULL,
+    CONSTRAINT links_pkey PRIMARY KEY (source_id, field)
+);
+
+CREATE INDEX links_target_id_idx ON links (target_id, field);
+
 CREATE TABLE organizations (
     id UUID NOT NULL,
     slug TEXT NOT NULL,
@@ -98,6 +154,37 @@ CREATE INDEX credentials_key_id_idx ON credentials (key_id);
 
 CREATE INDEX credentials_org_id_idx ON credentials (org_id);
 
+CREATE TABLE findings (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    entity_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    check_id TEXT NOT NULL,
+    title TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    status TEXT NOT NULL,
+    values JSONB NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    resolved_at TIMESTAMP WITH TIME ZONE,
+    reopened INTEGER DEFAULT 0 NOT NULL,
+    muted_reason TEXT,
+    muted_until TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT findings_pkey PRIMARY KEY (id),
+    CONSTRAINT findings_entity_id_check_id_key UNIQUE (entity_id, check_id),
+    CONSTRAINT findings_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT findings_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
+    CONSTRAINT findings_entity_id_fkey FOREIGN KEY(entity_id) REFERENCES entities (id)
+);
+
+CREATE INDEX findings_connection_id_idx ON findings (connection_id, status);
+
+CREATE INDEX findings_org_id_idx ON findings (org_id, status, id);
+
 CREATE TABLE rate_budgets (
     connection_id UUID NOT NULL,
     org_id UUID NOT NULL,
@@ -183,32 +270,22 @@ CREATE INDEX schedules_held_by_idx ON schedules (held_by) WHERE held_by IS NOT N
 
 CREATE INDEX schedules_waiting_idx ON schedules (org_id, next_run_at) WHERE held_by IS NULL AND enabled;
 
-CREATE TABLE entities (
+CREATE TABLE finding_events (
     id UUID NOT NULL,
     org_id UUID NOT NULL,
-    connection_id UUID NOT NULL,
-    provider TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    operation TEXT NOT NULL,
-    external_id TEXT NOT NULL,
-    status TEXT NOT NULL,
-    hash BYTEA NOT NULL,
-    data JSONB NOT NULL,
-    raw JSON NOT NULL,
-    outcomes JSONB NOT NULL,
-    run_id UUID NOT NULL,
-    first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    removed_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT entities_pkey PRIMARY KEY (id),
-    CONSTRAINT entities_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
-    CONSTRAINT entities_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
-    CONSTRAINT entities_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id)
+    finding_id UUID NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    event TEXT NOT NULL,
+    run_id UUID,
+    actor TEXT,
+    note TEXT,
+    values JSONB NOT NULL,
+    CONSTRAINT finding_events_pkey PRIMARY KEY (id),
+    CONSTRAINT finding_events_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT finding_events_finding_id_fkey FOREIGN KEY(finding_id) REFERENCES findings (id)
 );
 
-CREATE INDEX entities_operation_idx ON entities (connection_id, operation, id);
-
-CREATE INDEX entities_org_id_idx ON entities (org_id, kind, id);
+CREATE INDEX finding_events_finding_id_idx ON finding_events (finding_id);
 
 CREATE TABLE provenances (
     id UUID NOT NULL,
@@ -247,89 +324,3 @@ CREATE TABLE run_pages (
     CONSTRAINT run_pages_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
     CONSTRAINT run_pages_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
 );
-
-CREATE TABLE evidence (
-    id UUID NOT NULL,
-    org_id UUID NOT NULL,
-    connection_id UUID NOT NULL,
-    provider TEXT NOT NULL,
-    run_id UUID NOT NULL,
-    entity_id UUID NOT NULL,
-    kind TEXT NOT NULL,
-    external_id TEXT NOT NULL,
-    check_id TEXT NOT NULL,
-    stance TEXT NOT NULL,
-    controls TEXT[] NOT NULL,
-    observed_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    content JSONB NOT NULL,
-    hash BYTEA NOT NULL,
-    CONSTRAINT evidence_pkey PRIMARY KEY (id),
-    CONSTRAINT evidence_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
-    CONSTRAINT evidence_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
-    CONSTRAINT evidence_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id),
-    CONSTRAINT evidence_entity_id_fkey FOREIGN KEY(entity_id) REFERENCES entities (id)
-);
-
-CREATE INDEX evidence_entity_id_idx ON evidence (entity_id, check_id, id);
-
-CREATE INDEX evidence_org_id_idx ON evidence (org_id, check_id, id);
-
-CREATE TABLE findings (
-    id UUID NOT NULL,
-    org_id UUID NOT NULL,
-    connection_id UUID NOT NULL,
-    provider TEXT NOT NULL,
-    entity_id UUID NOT NULL,
-    kind TEXT NOT NULL,
-    external_id TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    check_id TEXT NOT NULL,
-    title TEXT NOT NULL,
-    severity TEXT NOT NULL,
-    status TEXT NOT NULL,
-    values JSONB NOT NULL,
-    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    resolved_at TIMESTAMP WITH TIME ZONE,
-    reopened INTEGER DEFAULT 0 NOT NULL,
-    muted_reason TEXT,
-    muted_until TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT findings_pkey PRIMARY KEY (id),
-    CONSTRAINT findings_entity_id_check_id_key UNIQUE (entity_id, check_id),
-    CONSTRAINT findings_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
-    CONSTRAINT findings_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
-    CONSTRAINT findings_entity_id_fkey FOREIGN KEY(entity_id) REFERENCES entities (id)
-);
-
-CREATE INDEX findings_connection_id_idx ON findings (connection_id, status);
-
-CREATE INDEX findings_org_id_idx ON findings (org_id, status, id);
-
-CREATE TABLE links (
-    org_id UUID NOT NULL,
-    source_id UUID NOT NULL,
-    field TEXT NOT NULL,
-    target_id UUID NOT NULL,
-    CONSTRAINT links_pkey PRIMARY KEY (source_id, field),
-    CONSTRAINT links_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
-    CONSTRAINT links_source_id_fkey FOREIGN KEY(source_id) REFERENCES entities (id) ON DELETE CASCADE
-);
-
-CREATE INDEX links_target_id_idx ON links (target_id, field);
-
-CREATE TABLE finding_events (
-    id UUID NOT NULL,
-    org_id UUID NOT NULL,
-    finding_id UUID NOT NULL,
-    at TIMESTAMP WITH TIME ZONE NOT NULL,
-    event TEXT NOT NULL,
-    run_id UUID,
-    actor TEXT,
-    note TEXT,
-    values JSONB NOT NULL,
-    CONSTRAINT finding_events_pkey PRIMARY KEY (id),
-    CONSTRAINT finding_events_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
-    CONSTRAINT finding_events_finding_id_fkey FOREIGN KEY(finding_id) REFERENCES findings (id)
-);
-
-CREATE INDEX finding_events_finding_id_idx ON finding_events (finding_id);
