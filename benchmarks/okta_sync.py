@@ -21,14 +21,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.emulators.emulate import OKTA_TOKEN, Emulated, start_emulate
+
 from tieline.app import Tieline, running
 from tieline.flows import sync as flow
 from tieline.flows.connect import Attempt, connect
 from tieline.flows.reach import parse_credential, parse_options, reach
-from tieline.settings import read_settings
+from tieline.settings import Settings, read_settings
 from tieline.store import runs, schedules
 
-STAGES = ("transform", "compare", "assess", "load", "move_findings", "attest")
+STAGES = ("transform", "compare", "assess", "load", "conclude")
 
 
 async def main() -> None:
@@ -36,14 +37,17 @@ async def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--users", type=int, default=20_000)
     users = arguments.parse_args().users
-    place = Path(tempfile.mkdtemp())
-    place.chmod(0o711)
-    settings = read_settings(
-        data_dir=place / "data", state_dir=place / "state", allow_private_addresses="127.0.0.1", log_level="warning"
-    )
+    settings = _settings()
     with start_emulate(users) as emulated:
         async with running(settings) as tieline:
             await _measure(tieline, emulated)
+
+
+def _settings() -> Settings:
+    """A data directory of its own, which run as root another account must be able to pass through."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o711)
+    return read_settings(data_dir=place / "data", state_dir=place / "state", allow_private_addresses="127.0.0.1")
 
 
 async def _measure(tieline: Tieline, emulated: Emulated) -> None:
@@ -158,7 +162,11 @@ def _postgres_cpu() -> float:
 def _print(fetch: float, first: dict[str, Any], again: dict[str, Any]) -> None:
     count = first["run"].records
     print(f"{'':24}{'seconds':>10}{'records/s':>12}{'× fetching':>12}")
-    for name, seconds in (("fetch only", fetch), ("first sync", first["seconds"]), ("nothing changed", again["seconds"])):
+    for name, seconds in (
+        ("fetch only", fetch),
+        ("first sync", first["seconds"]),
+        ("nothing changed", again["seconds"]),
+    ):
         print(f"{name:24}{seconds:10.2f}{count / seconds:12,.0f}{seconds / fetch:12.2f}")
     print(f"\n{'µs a record':24}{'first':>10}{'again':>12}")
     for name in STAGES:

@@ -48,7 +48,14 @@ def test_the_provider_in_the_readme_loads() -> None:
 def test_the_mapping_in_the_guide_compiles() -> None:
     (example,) = blocks("docs/mappings.md")
     mapping = eval(example, {"Account": Account})
-    record = {"id": 2**53 + 1, "first_name": "Ada", "last_name": "Byron", "suspended": True, "work_email": None}
+    record = {
+        "id": 2**53 + 1,
+        "type": "employee",
+        "first_name": "Ada",
+        "last_name": "Byron",
+        "suspended": True,
+        "work_email": None,
+    }
     account = mapping.compile().apply(record)
 
     assert mapping.faults() == []

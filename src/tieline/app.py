@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+from tieline.errors import SetupError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tieline.vault import LocalKeyRing
 
 DEFAULT_ORGANIZATION = "default"
+_DATA_DIR = "Set TIELINE_DATA_DIR to a directory that this account may write to."
 
 
 @dataclass(frozen=True)
@@ -90,22 +93,20 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
         await db.close()
 
 
-def _database(settings: Settings) -> Any:
+@contextmanager
+def _database(settings: Settings) -> Iterator[str]:
     """The database's URL while it is in use: the operator's own, or that of the embedded server."""
-    from contextlib import contextmanager
-
     from tieline.store.embedded import running as embedded
 
-    @contextmanager
-    def opened() -> Any:
-        if settings.database_url:
-            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            yield settings.database_url.get_secret_value()
-        else:
-            with embedded(settings.data_dir, state_dir=settings.state_dir) as server:
-                yield server.url
-
-    return opened()
+    if settings.database_url is None:
+        with embedded(settings.data_dir, state_dir=settings.state_dir) as server:
+            yield server.url
+        return
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        raise SetupError(f"The data directory {settings.data_dir} cannot be made", advice=_DATA_DIR) from None
+    yield settings.database_url.get_secret_value()
 
 
 async def _open_ring(settings: Settings, db: Any) -> LocalKeyRing:
@@ -160,8 +161,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def main() -> None:
-    """The `tieline` command."""
+    """The `tieline` command. What it needs is imported when it is needed, so that `--help` is quick."""
     from tieline.cli import run
-    from tieline.settings import describe_settings, read_settings
 
-    run(read_settings=read_settings, describe_settings=describe_settings, running=running)
+    run(read_settings=_read_settings, describe_settings=_describe_settings, running=running)
+
+
+def _read_settings(**given: Any) -> Settings:
+    from tieline.settings import read_settings
+
+    return read_settings(**given)
+
+
+def _describe_settings(settings: Settings) -> list[dict[str, Any]]:
+    from tieline.settings import describe_settings
+
+    return describe_settings(settings)

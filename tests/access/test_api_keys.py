@@ -23,6 +23,7 @@ from tieline.store.organizations import Organization
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PEPPER = b"pepper" * 6
 LATER = NOW + timedelta(hours=1)
+NOWHERE = Db("postgresql://nobody@127.0.0.1:1/nowhere")
 
 
 async def create(db: Db, org: Organization, **changes: Any) -> NewKey:
@@ -120,9 +121,8 @@ async def test_a_thousand_wrong_keys_are_refused_and_a_right_one_still_works(
 
 @given(st.text(max_size=60) | st.from_regex(r"tl_[A-Za-z0-9]{11,13}_.{31,33}", fullmatch=True))
 def test_a_malformed_key_is_refused_without_asking_the_database(plain: str) -> None:
-    closed = Db("postgresql://nobody@127.0.0.1:1/nowhere")
     try:
-        asyncio.run(check_key(closed, PEPPER, plain, now=NOW))
+        asyncio.run(check_key(NOWHERE, PEPPER, plain, now=NOW))
     except NotAuthenticated:
         pass
     except OSError:  # it asked: then the form must be the right one

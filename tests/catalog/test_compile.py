@@ -310,7 +310,7 @@ def test_an_override_applies_to_every_variant_of_an_operation() -> None:
     provider = with_operation([replace(PERSON, variant="old"), replace(PERSON, variant="new")])
     catalog = compile_catalog([provider], [])
     operation = compile_operation(catalog, "acme", provider.operations[0], {"filter": "payload.keep"})
-    record = Record({"id": "1", "kind": "person"}, "new")
+    record = Record({"id": "1", "kind": "person", "keep": False}, "new")
     assert set(operation.mappings) == {"old", "new"}
     assert operation.mappings[record.variant].apply(record.payload) is None
     assert operation.mappings["old"].apply(record.payload | {"keep": True}).external_id == "1"

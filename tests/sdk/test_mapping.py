@@ -187,11 +187,11 @@ def test_times_come_as_text_and_without_a_zone_mean_utc(text: str, moment: datet
     assert made.expires_at == datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def test_a_filter_leaves_out_what_does_not_hold_and_what_it_cannot_know() -> None:
+def test_a_filter_leaves_out_what_does_not_hold_and_rejects_what_it_cannot_know() -> None:
     mapping = replace(account(), filter="payload.kind == 'person'")
     assert apply(mapping, {"id": "1", "kind": "person"}).external_id == "1"
     assert apply(mapping, {"id": "1", "kind": "bot"}) is None
-    assert apply(mapping, {"id": "1"}) is None
+    assert apply(mapping, {"id": "1"}).field == "filter"
     assert apply(replace(mapping, filter="payload.kind"), {"id": "1", "kind": "person"}) is None
 
 

@@ -177,11 +177,15 @@ async def test_an_error_comes_after_the_pages_that_were_whole() -> None:
                 raise Unexpected("a surprise")
             yield record
 
-    found = []
-    with pytest.raises(Unexpected, match="a surprise"):
+    found: list[Batch] = []
+
+    async def take_all() -> None:
         async with aclosing(collect(operation(read, MAPPING), opener, None)) as reading:
             async for batch in reading:
                 found.append(batch)  # noqa: PERF401  what came before the error counts
+
+    with pytest.raises(Unexpected, match="a surprise"):
+        await take_all()
     assert found == [Batch(["a"], Checkpoint(0, 1))]
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.stages.steps import compiled
 
+from tieline.ids import entity_uuid
 from tieline.sdk import Account, Device, Record
 from tieline.stages.transform import MAX_RECORD_BYTES, Candidate, Refusal, Transformed, transform, without_nul
 
@@ -53,7 +54,7 @@ def test_a_record_that_fits_becomes_an_entity() -> None:
         ({"email": "a@b.c"}, "external_id"),
         ({"id": 1, "admin": "yes"}, "admin"),
         ({"id": 1, "email": 3}, "email"),
-        ({"id": "x" * 501}, "external_id"),
+        ({"id": "x" * 601}, "external_id"),
         ({"id": "x", "email": "a" * 400}, "email"),
         ({"id": 1, "more": float, "email": "a@b.c"}, "record"),
         ({"id": "a lone \ud800 surrogate"}, "record"),
@@ -154,3 +155,21 @@ def test_any_change_of_a_record_changes_its_hash_and_a_dropped_field_does_not() 
 
 def test_another_mapping_changes_the_hash_of_the_same_record() -> None:
     assert one({"id": 1}).hash != one({"id": 1}, PERSON.adjusted(fields={"admin": "true"})).hash
+
+
+def test_a_refused_record_still_shows_that_its_entity_is_there() -> None:
+    batch = made({"id": 7, "email": 5}, {"id": 8}, {"email": "ann@example.com"})
+
+    assert [refusal.id for refusal in batch.refusals] == [entity_uuid(CONNECTION, "account", "7"), None]
+    assert batch.seen == [entity_uuid(CONNECTION, "account", "8"), entity_uuid(CONNECTION, "account", "7")]
+    assert batch.unidentified == 1
+
+
+def test_other_options_make_a_record_count_as_changed() -> None:
+    record = {"id": 7}
+    first, other = (
+        next(iter(transform([record], compiled(PERSON), connection=CONNECTION, options=options).candidates.values()))
+        for options in ({"region": "eu"}, {"region": "us"})
+    )
+
+    assert first.hash != other.hash

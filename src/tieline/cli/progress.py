@@ -232,12 +232,10 @@ def describe(one: Watched, names: Mapping[str, str]) -> str:
         return f"{head} until {one.waits_until:%Y-%m-%d %H:%M:%S} UTC"
     if not one.ended:
         return head
-    counts = {
-        "records": run.records, "created": run.created, "changed": run.changed, "unchanged": run.unchanged,
-        "removed": run.removed, "rejected": run.rejected, "findings opened": run.findings_opened,
-        "findings resolved": run.findings_resolved,
-    }  # fmt: skip
-    return f"{head}; " + (", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "nothing read")
+    names_of_counts = ("records", "created", "changed", "unchanged", "removed", "rejected")
+    told = [f"{getattr(run, name):,} {name}" for name in names_of_counts if getattr(run, name)]
+    told += [f"findings {findings_moved(run)}"] if run.findings_opened or run.findings_resolved else []
+    return f"{head}; " + (", ".join(told) or "nothing read")
 
 
 def explain(one: Watched, names: Mapping[str, str]) -> str | None:

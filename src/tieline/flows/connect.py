@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -35,7 +36,7 @@ from tieline.sdk.cel import CelError
 from tieline.sdk.provider import Identified, Options, Provider
 from tieline.stages.announce import announce_connection
 from tieline.store import connections as store
-from tieline.store import schedules
+from tieline.store import runs, schedules
 from tieline.store.connections import Connection
 from tieline.store.credentials import SealedCredential, destroy_credentials, next_version, save_credential
 from tieline.store.db import Work
@@ -197,10 +198,20 @@ async def disconnect(parts: Parts, org_id: str, connection_id: str) -> Connectio
         connection = await _live(work, connection_id, lock=True)
         await destroy_credentials(work, connection_id)
         await schedules.set_enabled(work, connection_id, False, reason="disconnected", now=now)
+        await _cancel_waiting(work, connection_id, now)
         await move_connection(work, connection, "disconnected", now=now, message="disconnected by a person")
         await store.update_connection(work, connection_id, now=now, disconnected_at=now)
         await announce_connection(work, connection, "disconnected", now=now)
         return await store.get_connection(work, connection_id)
+
+
+async def _cancel_waiting(work: Work, connection_id: str, now: datetime) -> None:
+    """End the runs that wait; those under way end by themselves at their next page."""
+    ended = {"status": "cancelled", "finished_at": now, "resume_at": None, "error_slug": "cancelled"}
+    for schedule in await schedules.list_schedules(work, connection_id):
+        if schedule.run_id and schedule.held_by is None:
+            await runs.update_run(work, schedule.run_id, **ended, error_message="The connection was disconnected")
+            await schedules.set_run(work, schedule.id, None)
 
 
 def missing_scopes(provider: Provider[Any], account: Identified) -> list[str]:

@@ -61,6 +61,16 @@ class Braked(TielineError):
         super().__init__(f"{unseen} of {present} entities would be removed, so the run stopped before removing any")
 
 
+class Unreadable(TielineError):
+    """Some records could not be told apart, so what is missing from the rest may be among them."""
+
+    slug = "unreadable-records"
+    advice = "See what was rejected and why: `tieline runs rejections RUN`."
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} records could not be read far enough to tell whose they are, so nothing was removed")
+
+
 async def take_turn(work: Work, connection: Connection) -> None:
     """Let only one transaction at a time write what concerns a connection: its operations' pages touch the same rows."""
     await lock_connection(work, connection.id)
@@ -112,6 +122,8 @@ async def end(sync: Sync, error: Exception) -> None:
                 await _finish(work, sync, "cancelled", error)
             case Braked():
                 await _finish(work, sync, "held", error)
+            case Unreadable():
+                await _finish(work, sync, "partial", error)
             case ProviderError() | RequestError():
                 await _fail(work, sync, error)
             case _ if sync.schedule.attempt + 1 < MOST_ATTEMPTS:
@@ -123,7 +135,7 @@ async def end(sync: Sync, error: Exception) -> None:
 async def cancel(work: Work, schedule: Schedule, run: Run, *, now: datetime) -> None:
     """End a run that was cancelled before it began again."""
     await runs.update_run(work, run.id, status="cancelled", finished_at=now, error_slug="cancelled", resume_at=None)
-    await runs.forget_pages(work, run.id)
+    await runs.forget_pages(work, run)
     later = now + schedule.every if schedule.every else None
     await schedules.release(
         work, schedule.hold, now=now, next_run_at=later, run_id=None, attempt=0, error="cancelled", done=True
@@ -189,7 +201,7 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
     exchange = error.details.get("exchange") if error else None
     await runs.update_run(work, sync.run.id, status=status, finished_at=sync.now, exchange=exchange, **told)
     if status != "held":
-        await runs.forget_pages(work, sync.run.id)
+        await runs.forget_pages(work, sync.run)
     await schedules.release(
         work,
         sync.hold,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tieline.vault import Place
 
 M = TypeVar("M", bound=BaseModel)
 
+_FIELD_NAME = re.compile(r"[a-z][a-z_]{0,30}|\d{1,4}")
 _BLOCK = 20
 """Permits taken from the shared budget at a time: one query for so many requests."""
 
@@ -160,9 +162,14 @@ def _parse(model: type[M], given: dict[str, Any], where: str) -> M:
         return model.model_validate(given)
     except ValidationError as error:
         problems = [
-            {"field": ".".join([where, *(str(part) for part in one["loc"])]), "problem": one["msg"]}
+            {"field": _field(where, one["loc"]), "problem": one["msg"]}
             for one in error.errors(include_input=False, include_context=False, include_url=False)
         ]
     known = ", ".join(model.model_fields) or "none"
     told = "; ".join(f"{one['field']}: {one['problem']}" for one in problems)
     raise Invalid(told, advice=f"The fields of {where} are: {known}.", fields=problems)
+
+
+def _field(where: str, path: tuple[int | str, ...]) -> str:
+    """A field's dotted name; a name that does not look like one may be a secret in the wrong place, and is not told."""
+    return ".".join([where, *(part if _FIELD_NAME.fullmatch(part := str(one)) else "…" for one in path)])

@@ -32,7 +32,7 @@ async def cancel_run(parts: Parts, org_id: str, run_id: str) -> Run:
             await schedules.set_run(work, schedule.id, None)
             ended = {"status": "cancelled", "finished_at": now, "resume_at": None}
             await runs.update_run(work, run.id, **ended, error_slug="cancelled", error_message="Cancelled by a person")
-            await runs.forget_pages(work, run.id)
+            await runs.forget_pages(work, run)
             await announce_run(work, run, "cancelled", now=now)
         return await runs.get_run(work, run_id)
 

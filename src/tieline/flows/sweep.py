@@ -19,7 +19,7 @@ _BRAKE_FLOOR = 10
 async def sweep(sync: Sync) -> None:
     """Close what the run no longer saw, then judge what was unknown until the reading was complete."""
     if sync.run.checkpoint != SWEPT:
-        await _check_brake(sync)
+        await _may_remove(sync)
         while await _sweep_batch(sync):
             faults.passing("run.swept")
     for kind, checks in sorted(_judged_by(sync).items()):
@@ -27,8 +27,11 @@ async def sweep(sync: Sync) -> None:
     faults.passing("run.judged")
 
 
-async def _check_brake(sync: Sync) -> None:
+async def _may_remove(sync: Sync) -> None:
+    """Absence means something only if every record was read, and if it is believable."""
     async with sync.parts.db.work(sync.hold.org_id) as work:
+        if unidentified := (await runs.get_run(work, sync.run.id)).unidentified:
+            raise endings.Unreadable(unidentified)
         unseen, present = await entities.count_unseen(
             work, connection_id=sync.connection.id, operation=sync.operation.id, run_id=sync.run.id
         )

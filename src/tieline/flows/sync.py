@@ -115,11 +115,12 @@ async def _begin(parts: Parts, hold: Hold) -> Sync | None:
         if schedule is None:
             return None
         connection = await get_connection(work, schedule.connection_id or "")
-        if connection.status not in RUNNABLE:
+        gone = connection.status == "disconnected"
+        if connection.status not in RUNNABLE and not gone:
             await schedules.give_back(work, schedule.hold, now=now, error=f"the connection is {connection.status}")
             return None
         run = await _unfinished_run(work, schedule, connection, now)
-        if schedule.cancel_requested:
+        if schedule.cancel_requested or gone:
             await endings.cancel(work, schedule, run, now=now)
             return None
         run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1)
@@ -176,8 +177,9 @@ async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, che
         await endings.take_turn(work, sync.connection)
         counts = await _store(work, sync, made)
         await _save_samples(work, sync, made)
-        counts |= {"records": len(batch.records), "skipped": made.skipped, "rejected": len(made.refusals)}
-        seen = [key_of(one) for one in made.candidates]
+        counts |= {"records": len(batch.records), "skipped": made.skipped}
+        counts |= {"rejected": len(made.refusals), "unidentified": made.unidentified}
+        seen = [key_of(one) for one in made.seen]
         await runs.save_progress(work, sync.run.id, checkpoint=checkpoint, counts=counts, seen=seen)
         faults.passing("page.checkpoint")
         await endings.keep_or_stop(work, sync)

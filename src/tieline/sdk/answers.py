@@ -132,7 +132,7 @@ class Answer:
         return self.asked.fail(kind, message, self, **details)
 
 
-def judge(answer: Answer, *, limited: Collection[int] = (403,)) -> ProviderError | None:  # noqa: PLR0911  a table
+def judge(answer: Answer, *, limited: Collection[int] = (403,)) -> ProviderError | None:
     """The error that this answer's status means, or `None`.
 
     `limited` are the statuses besides 429 that mean "too many" if the headers or the body agree.

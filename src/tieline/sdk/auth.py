@@ -101,13 +101,21 @@ class Basic:
 
     def sign(self, request: httpx2.Request, credential: Any) -> None:
         """Put both in the Authorization header."""
-        pair = f"{credential.username}:{credential.password.get_secret_value()}"
-        request.headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        request.headers["Authorization"] = f"Basic {_pack(credential)}"
 
 
 class _Basic(Credential):
     username: str = Field(min_length=1, max_length=500, title="User name")
     password: SecretStr = Field(min_length=1, max_length=5_000, title="Password")
+
+    def secrets(self) -> list[str]:
+        return [*super().secrets(), _pack(self)]
+
+
+def _pack(credential: _Basic) -> str:
+    """Both, as they stand in the header."""
+    pair = f"{credential.username}:{credential.password.get_secret_value()}"
+    return base64.b64encode(pair.encode()).decode()
 
 
 def _unsigned(_request: httpx2.Request, _credential: Any) -> None:

@@ -22,11 +22,11 @@ MAX_STEPS = 10_000  # the engine fails on the step that makes this many, counted
 _STEPS = "@steps"  # where the variables carry the count of iterations; no CEL name can be this
 
 
-class StepsExceeded(Exception):  # noqa: N818 - the facade words the error
+class StepsExceeded(Exception):
     """More loop iterations than the engine allows in one evaluation."""
 
 
-class _Unsupported(Exception):  # noqa: N818 - never leaves this module
+class _Unsupported(Exception):
     """The expression is outside the subset."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 MIN_INT, MAX_INT, MAX_UINT = -(2**63), 2**63 - 1, 2**64 - 1
 
 
-class AskEngine(Exception):  # noqa: N818 - not an error: a request
+class AskEngine(Exception):
     """The value is none that the closures decide on."""
 
 

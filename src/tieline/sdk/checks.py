@@ -120,7 +120,7 @@ def check(
             kind=kind.kind,
             severity=severity,
             controls=tuple(controls),
-            title=title.strip(),
+            title=title.strip().rstrip("."),
             fix=" ".join(fix.split()),
             predicate=predicate,
             applies=when,

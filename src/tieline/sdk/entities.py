@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tieline.sdk.mapping import Mapping
 
 Severity = Literal["critical", "high", "medium", "low", "info"]
-Key = Annotated[str, Field(min_length=1, max_length=500)]
+MAX_KEY = 600
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
 Line = Annotated[str, Field(max_length=1_000)]
 Text = Annotated[str, Field(max_length=20_000)]
 Count = Annotated[int, Field(ge=0)]

@@ -18,7 +18,7 @@ import orjson
 from pydantic import ValidationError
 
 from tieline.sdk.cel import NO_VALUE, CelError, Expression, compile_expression, drop_nulls
-from tieline.sdk.entities import Entity
+from tieline.sdk.entities import MAX_KEY, Entity
 
 E_co = TypeVar("E_co", bound=Entity, covariant=True)
 
@@ -106,8 +106,12 @@ class CompiledMapping(Generic[E_co]):
         try:
             variables = {"payload": drop_nulls(record), **about}
             name = "filter"
-            if any(one.evaluate(variables) is not True for one in self.filters):
-                return None
+            for one in self.filters:
+                wanted = one.evaluate(variables)
+                if wanted is NO_VALUE:
+                    return Rejected(name, "reads something that the record lacks: ask with has() first")
+                if wanted is not True:
+                    return None
             values = {}
             for name, expression in self.fields:
                 value = expression.evaluate(variables)
@@ -116,6 +120,15 @@ class CompiledMapping(Generic[E_co]):
         except CelError as error:
             return Rejected(name, str(error))
         return self._build(values)
+
+    def identify(self, record: dict[str, Any], **about: Any) -> str | None:
+        """The external id alone, for a record that no entity can be made from; `None` if it cannot be told."""
+        expression = dict(self.fields).get("external_id")
+        try:
+            found = expression.evaluate({"payload": drop_nulls(record), **about}) if expression else None
+        except CelError:
+            return None
+        return found if isinstance(found, str) and 0 < len(found) <= MAX_KEY else None
 
     def _build(self, values: dict[str, Any]) -> E_co | Rejected:
         for name in self._moments:

@@ -36,12 +36,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A record that no entity could be made from."""
+    """A record that no entity could be made from; `id` is whose it is, if so much could be told."""
 
     kind: str
     field: str
     reason: str
     record: Any = dataclasses.field(repr=False)
+    id: UUID | None = None
 
 
 @dataclass
@@ -51,6 +52,16 @@ class Transformed:
     candidates: dict[UUID, Candidate] = dataclasses.field(default_factory=dict)
     refusals: list[Refusal] = dataclasses.field(default_factory=list)
     skipped: int = 0
+
+    @property
+    def seen(self) -> list[UUID]:
+        """Whatever the batch shows to be there: the entities, and those whose record was refused this time."""
+        return [*self.candidates, *(one.id for one in self.refusals if one.id)]
+
+    @property
+    def unidentified(self) -> int:
+        """How many records were refused without telling whose they are."""
+        return sum(one.id is None for one in self.refusals)
 
 
 def transform(
@@ -93,8 +104,10 @@ def _transform_one(
     if made is None:
         return None
     if isinstance(made, Rejected):
-        return Refusal(kind, made.field, made.reason, payload)
-    digest = blake2b(raw + operation.revisions[variant], digest_size=16).digest()
+        known = mapping.identify(payload, variant=variant, options=options)
+        return Refusal(kind, made.field, made.reason, payload, entity_uuid(connection, kind, known) if known else None)
+    stamp = operation.revisions[variant] + orjson.dumps(options, option=orjson.OPT_SORT_KEYS)
+    digest = blake2b(raw + stamp, digest_size=16).digest()
     return Candidate(entity_uuid(connection, kind, made.external_id), made, digest, raw.decode())
 
 

@@ -302,12 +302,14 @@ async def count_by_kind(work: Work, connection_id: str | None = None) -> dict[st
 
 
 async def count_outcomes(work: Work) -> dict[str, dict[str, int]]:
-    """Standing answers over the organization: check id → outcome → how many entities."""
+    """Standing answers over the organization's live connections: check id → outcome → how many entities."""
     rows = await work.connection.execute(
         text(
             """SELECT answer.key AS check_id, answer.value ->> 0 AS outcome, count(*) AS entities
-                 FROM entities, jsonb_each(outcomes) AS answer
-                WHERE org_id = :org AND removed_at IS NULL GROUP BY 1, 2"""
+                 FROM entities JOIN connections ON connections.id = entities.connection_id,
+                      jsonb_each(outcomes) AS answer
+                WHERE entities.org_id = :org AND removed_at IS NULL AND connections.disconnected_at IS NULL
+                GROUP BY 1, 2"""
         ),
         {"org": to_uuid(work.org_id, "org")},
     )

@@ -1,4 +1,7 @@
-"""Evidence: dated, hashed statements for or against controls. The application's role may insert and read it, nothing else."""
+"""Evidence: dated, hashed statements for or against controls. The application's role may insert and read it, nothing else.
+
+Content is kept as `json`, not `jsonb`: what was hashed comes back as it was written, large numbers too.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from tieline.errors import NotFound
 from tieline.store.bulk import insert_many
 from tieline.store.db import Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
-from tieline.store.types import Id, Json, UtcTime
+from tieline.store.types import Id, RawJson, UtcTime
 
 provenances = Table(
     "provenances",
@@ -21,7 +24,7 @@ provenances = Table(
     Column("id", Id("prov"), primary_key=True),
     Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
     Column("run_id", Id("run"), ForeignKey("runs.id"), nullable=False, unique=True),
-    Column("content", Json, nullable=False),
+    Column("content", RawJson, nullable=False),
     Column("hash", LargeBinary, nullable=False),
 )
 
@@ -40,7 +43,7 @@ evidence = Table(
     Column("stance", Text, nullable=False),
     Column("controls", ARRAY(Text), nullable=False),
     Column("observed_at", UtcTime, nullable=False),
-    Column("content", Json, nullable=False),
+    Column("content", RawJson, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Index("evidence_org_id_idx", "org_id", "check_id", "id"),
     Index("evidence_entity_id_idx", "entity_id", "check_id", "id"),

@@ -35,7 +35,7 @@ from tieline.store.types import Id, Json, RawJson, UtcTime
 
 UNFINISHED = ("queued", "running")
 COUNTS = (
-    "pages", "records", "skipped", "rejected", "created", "changed", "unchanged", "removed",
+    "pages", "records", "skipped", "rejected", "unidentified", "created", "changed", "unchanged", "removed",
     "findings_opened", "findings_resolved", "evidence",
 )  # fmt: skip
 SAMPLES_PER_RUN = 20
@@ -113,6 +113,7 @@ class Run:
     records: int = 0
     skipped: int = 0
     rejected: int = 0
+    unidentified: int = 0
     created: int = 0
     changed: int = 0
     unchanged: int = 0
@@ -219,10 +220,12 @@ async def save_progress(
         await work.connection.execute(insert(run_pages).values(**row))
 
 
-async def forget_pages(work: Work, run_id: str) -> None:
-    """Drop what a finished run had seen: it was needed only for its own sweep."""
+async def forget_pages(work: Work, run: Run) -> None:
+    """Drop what a finished run had seen, which only its own sweep needed, and what held ones before it had."""
+    same = (runs.c.connection_id == run.connection_id) & (runs.c.operation == run.operation) & (runs.c.id <= run.id)
+    ended = select(runs.c.id).where(same, runs.c.org_id == work.org_id)
     await work.connection.execute(
-        delete(run_pages).where(run_pages.c.run_id == run_id, run_pages.c.org_id == work.org_id)
+        delete(run_pages).where(run_pages.c.run_id.in_(ended), run_pages.c.org_id == work.org_id)
     )
 
 

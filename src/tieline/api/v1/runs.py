@@ -53,6 +53,7 @@ class Counts(Row):
     records: int = Field(description="Records read.", examples=[250])
     skipped: int = Field(description="Records that the filter left out.", examples=[4])
     rejected: int = Field(description="Records that no entity could be made from.", examples=[0])
+    unidentified: int = Field(description="Of those, the ones that do not even tell whose they are.", examples=[0])
     created: int = Field(description="Entities that are new.", examples=[240])
     changed: int = Field(description="Entities that changed.", examples=[4])
     unchanged: int = Field(description="Entities that did not.", examples=[2])

@@ -55,7 +55,7 @@ class Setup:
     rate_window: float = 10.0
 
 
-class Refusal(Exception):  # noqa: N818  an answer, not a failure of ours
+class Refusal(Exception):
     """An answer other than 200, to be written as `{"error": {"code", "message"}}`."""
 
     def __init__(self, status: int, code: str, message: str, **more: str) -> None:

@@ -37,7 +37,7 @@ CREATE TABLE evidence (
     stance TEXT NOT NULL,
     controls TEXT[] NOT NULL,
     observed_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    content JSONB NOT NULL,
+    content JSON NOT NULL,
     hash BYTEA NOT NULL,
     CONSTRAINT evidence_pkey PRIMARY KEY (id)
 );
@@ -216,6 +216,7 @@ CREATE TABLE runs (
     records INTEGER DEFAULT 0 NOT NULL,
     skipped INTEGER DEFAULT 0 NOT NULL,
     rejected INTEGER DEFAULT 0 NOT NULL,
+    unidentified INTEGER DEFAULT 0 NOT NULL,
     created INTEGER DEFAULT 0 NOT NULL,
     changed INTEGER DEFAULT 0 NOT NULL,
     unchanged INTEGER DEFAULT 0 NOT NULL,
@@ -291,7 +292,7 @@ CREATE TABLE provenances (
     id UUID NOT NULL,
     org_id UUID NOT NULL,
     run_id UUID NOT NULL,
-    content JSONB NOT NULL,
+    content JSON NOT NULL,
     hash BYTEA NOT NULL,
     CONSTRAINT provenances_pkey PRIMARY KEY (id),
     CONSTRAINT provenances_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
