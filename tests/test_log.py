@@ -58,7 +58,7 @@ def test_a_line_is_one_json_object(lines: Lines) -> None:
     assert line == {"level": "info", "logger": "tieline.test", "message": "It went\nwell", "count": 3}
 
 
-@pytest.mark.parametrize("text", ['"}\n{"level": "error"', "\x1b[31m", "\u2028", "ü 🙂", "\ud800", "\0"])
+@pytest.mark.parametrize("text", ['"}\n{"level": "error"', "\x1b[31m", "\u2028", "ü 🙂", "\ud800", "\0"], ids=ascii)
 def test_no_text_breaks_out_of_its_line_or_stops_the_log(lines: Lines, text: str) -> None:
     LOG.warning(text)
     LOG.warning("%s", "next", extra={"more": {"text": text}})

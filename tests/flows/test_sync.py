@@ -112,6 +112,14 @@ async def test_what_is_gone_is_removed_by_a_complete_run_and_its_findings_are_re
     assert all(one.status == "resolved" for one in await synced.all_findings() if one.external_id in gone)
 
 
+async def test_people_read_before_their_memberships_are_judged_once_those_are_read(bench: Bench) -> None:
+    await first(bench, "people")
+    suspended = bench.sandbox.ask("facts")["people"]["suspended_members"]
+    assert sorted(await bench.findings("closed-account-is-in-no-group", status="open")) == suspended
+    told = {one.stance for one in await bench.evidence("closed-account-is-in-no-group")}
+    assert told == {"supports", "contradicts"}
+
+
 async def test_people_read_while_memberships_end_are_judged_all_the_same(bench: Bench) -> None:
     """The first complete reading of memberships judges the accounts that are stored; those stored later judge themselves."""
     bench.sandbox.spoil(r"/v1/people\?.*after=", delay_ms=4000, times=1)
