@@ -118,7 +118,7 @@ class Careless:
                 return raw(answer.encode(), 200, "text/xml")
         if urlsplit(target).path.endswith("/me"):
             return raw(json.dumps({"id": account, "name": f"Account {account}"}).encode())
-        return raw(json.dumps([{"id": "1", "email": "a@b.example", "mfa": False}, {"id": 5}]).encode())
+        return raw(json.dumps([{"id": "1", "email": "a@b.example", "mfa": False}, {"id": "5", "email": 5}]).encode())
 
 
 @pytest.fixture

@@ -149,13 +149,26 @@ async def test_records_that_do_not_fit_are_counted_and_sampled(synced: Bench) ->
     bad = [good | {"id": None}, good | {"id": 7}, good | {"name": 3}, "text", None, *[good | {"enabled": "so"}] * 20]
     synced.sandbox.spoil("/v1/policies", body={"data": [good, *bad], "paging": {"next": None}})
     run = (await synced.sync("policies"))["policies"]
-    assert (run.status, run.records, run.created, run.rejected) == ("succeeded", 26, 1, 25)
+    assert (run.status, run.records, run.created, run.rejected) == ("partial", 26, 1, 25)
+    assert (run.error_slug, run.unidentified, run.removed) == ("unreadable-records", 4, 0)
     samples = await synced.rejections(run.id)
     assert len(samples) == 20
     assert {("policy", "external_id"), ("policy", "name"), ("policy", "record"), ("policy", "status")} == {
         (one.kind, one.field) for one in samples
     }
     assert bad[0] in [one.record for one in samples]
+
+
+async def test_an_entity_whose_record_does_not_fit_this_time_stays_as_it_was(synced: Bench) -> None:
+    before = await synced.entities("policy")
+    odd = [
+        {"id": one.external_id, "type": "password", "name": 3, "enabled": True, "settings": {}}
+        for one in before.values()
+    ]
+    synced.sandbox.spoil("/v1/policies", body={"data": odd, "paging": {"next": None}})
+    run = (await synced.sync("policies"))["policies"]
+    assert (run.status, run.rejected, run.unidentified, run.removed) == ("succeeded", len(before), 0, 0)
+    assert await synced.entities("policy") == before
 
 
 async def test_text_that_the_database_refuses_is_kept_without_it(synced: Bench) -> None:

@@ -153,7 +153,7 @@ def test_a_docstring_gives_the_title_and_the_fix() -> None:
 
     made = declare(admins_use_mfa)
     assert made.id == "admins-use-mfa"
-    assert made.title == "Administrators use a second factor."
+    assert made.title == "Administrators use a second factor"
     assert made.fix == "Open Security → Sign-in, then require one."
     assert (made.kind, made.clocked, made.related, made.provider) == ("account", False, {}, None)
 
