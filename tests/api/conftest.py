@@ -29,6 +29,7 @@ from tieline.flows.parts import Parts
 from tieline.flows.sync import run_sync
 from tieline.ids import new_id
 from tieline.sdk.addresses import AddressPolicy
+from tieline.store.admission import admit
 from tieline.store.api_keys import revoke_api_key
 from tieline.store.connections import get_connection, list_connections
 from tieline.store.db import Db
@@ -38,7 +39,7 @@ from tieline.store.findings import list_findings
 from tieline.store.listing import Paging
 from tieline.store.organizations import create_organization
 from tieline.store.runs import list_runs, save_rejections
-from tieline.store.schedules import admit, set_enabled
+from tieline.store.schedules import set_enabled
 from tieline.vault import LocalKeyRing, Vault
 
 

@@ -25,7 +25,9 @@ from tieline.clock import SystemClock
 from tieline.engine import Engine, Hold, HoldLost, prune
 from tieline.engine.queue import count_queued, enqueue, open_queue
 from tieline.ids import from_uuid, new_id, to_uuid
+from tieline.store import admission
 from tieline.store import schedules as store
+from tieline.store.admission import admit, engine_counts, next_due, release_stale
 from tieline.store.connections import Connection, save_connection
 from tieline.store.db import Db
 from tieline.store.embedded import running
@@ -33,17 +35,13 @@ from tieline.store.migrate import migrate
 from tieline.store.organizations import create_organization
 from tieline.store.schedules import (
     Schedule,
-    admit,
     begin,
     create_schedules,
-    engine_counts,
     get_schedule,
     give_back,
     keep,
     list_schedules,
-    next_due,
     release,
-    release_stale,
     request_cancel,
     set_enabled,
     set_run,
@@ -516,11 +514,11 @@ async def test_under_a_storm_no_key_runs_twice_at_once_and_no_trigger_is_lost(
 ) -> None:
     """With the mutants it shows that it would see a lacking hold and a forgotten trigger."""
     if mutant == "no hold":
-        kept = store._ADMIT.element.text.replace("AND held_by IS NULL", "").replace(
+        kept = admission._ADMIT.element.text.replace("AND held_by IS NULL", "").replace(
             "held_by IS NULL AND enabled", "enabled"
         )
-        columns = {column.name: column.type for column in store._ADMIT.selected_columns}
-        monkeypatch.setattr(store, "_ADMIT", text(kept).columns(**columns))
+        columns = {column.name: column.type for column in admission._ADMIT.selected_columns}
+        monkeypatch.setattr(admission, "_ADMIT", text(kept).columns(**columns))
     if mutant == "no re-arm":
         monkeypatch.setattr(toys, "release", forget_triggers(release))
     org = await make_org(db)

@@ -20,6 +20,7 @@ from tieline.flows.parts import Parts
 from tieline.flows.sync import request_sync, run_sync
 from tieline.ids import to_uuid
 from tieline.sdk.addresses import AddressPolicy
+from tieline.store.admission import admit
 from tieline.store.connections import Connection, get_connection
 from tieline.store.db import Db
 from tieline.store.entities import StoredEntity, list_entities
@@ -28,7 +29,7 @@ from tieline.store.findings import Finding, list_events, list_findings
 from tieline.store.listing import Paging
 from tieline.store.organizations import create_organization
 from tieline.store.runs import Run, get_run, list_rejections, list_runs
-from tieline.store.schedules import Hold, Schedule, admit, begin, give_back, list_schedules
+from tieline.store.schedules import Hold, Schedule, begin, give_back, list_schedules
 from tieline.vault import LocalKeyRing, Vault
 
 ALL = Paging(limit=5_000)

@@ -89,7 +89,7 @@ def _providers(tieline: Running) -> Diagnosis:
 
 
 async def _engine(tieline: Running) -> Diagnosis:
-    from tieline.store.schedules import engine_counts, next_due
+    from tieline.store.admission import engine_counts, next_due
 
     now = tieline.parts.clock.now()
     async with tieline.parts.db.system() as work:

@@ -17,8 +17,9 @@ from tieline.clock import Clock
 from tieline.engine.limits import EngineLimits
 from tieline.engine.queue import SETTINGS, count_queued, enqueue, open_queue, prune, role_of
 from tieline.engine.worker import Handler, Worker
+from tieline.store.admission import admit, beat, release_stale
 from tieline.store.db import Db
-from tieline.store.schedules import DUE_CHANNEL, admit, beat, release_stale
+from tieline.store.schedules import DUE_CHANNEL
 
 _FIRST_PAUSE = 0.2  # seconds between sessions; doubled up to the longest
 _LONGEST_PAUSE = 5.0

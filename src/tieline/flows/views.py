@@ -15,6 +15,7 @@ from tieline.flows.controls import Standing
 from tieline.sdk.checks import Check
 from tieline.sdk.provider import Operation, Provider
 from tieline.stages.attest import hash_content
+from tieline.store.admission import EngineCounts
 from tieline.store.api_keys import ApiKeyRow
 from tieline.store.connections import Connection
 from tieline.store.entities import StoredEntity
@@ -24,7 +25,7 @@ from tieline.store.listing import Listing
 from tieline.store.organizations import Organization
 from tieline.store.outbox import Event
 from tieline.store.runs import COUNTS, Rejection, Run
-from tieline.store.schedules import EngineCounts, Schedule
+from tieline.store.schedules import Schedule
 
 T = TypeVar("T")
 JsonRow = dict[str, Any]

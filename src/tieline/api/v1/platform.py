@@ -19,8 +19,8 @@ from tieline.errors import NotFound
 from tieline.flows.parts import Parts
 from tieline.flows.views import engine_row, organization_row
 from tieline.store import organizations as store
+from tieline.store.admission import engine_counts, next_due
 from tieline.store.organizations import Organization as Found
-from tieline.store.schedules import engine_counts, next_due
 
 router = APIRouter(tags=["platform"])
 Id = Annotated[str, id_in_path("org", "The organization.")]

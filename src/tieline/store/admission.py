@@ -1,0 +1,131 @@
+"""Admission: what the platform does with the schedules of all organizations: give holds to due rows, keep them alive, free stale ones.
+
+Whoever admits takes organizations in turn, so that one with a long queue holds up nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, Uuid, func, select, text, update
+
+from tieline.store.db import SystemWork
+from tieline.store.schedules import FREE, Hold, backoff, schedules
+from tieline.store.types import Id
+
+_TICK_LOCK = 0x7469_6C6E  # any number that nothing else in this database locks
+
+
+@dataclass(frozen=True)
+class EngineCounts:
+    """How the engine stands: rows that are due and wait, rows that are held, and since when the oldest waits."""
+
+    waiting: int
+    held: int
+    oldest: datetime | None
+
+
+async def admit(
+    work: SystemWork, *, now: datetime, kinds: Sequence[str], free_slots: int, org_cap: int, provider_cap: int
+) -> list[Hold]:
+    """Give holds to due rows, as many as there are free slots, to organizations in turn.
+
+    No organization gets to hold more than `org_cap` rows, and no provider more than `provider_cap`, what they hold already
+    included. Nothing is given while another process is at it.
+    """
+    lock = select(func.pg_try_advisory_xact_lock(_TICK_LOCK))
+    if free_slots < 1 or not (await work.connection.execute(lock)).scalar_one():
+        return []
+    values = {"now": now, "kinds": list(kinds), "slots": free_slots, "org_cap": org_cap, "provider_cap": provider_cap}
+    rows = await work.connection.execute(_ADMIT, values)
+    return [Hold(row.held_by, row.id, row.org_id, row.kind) for row in rows]
+
+
+async def beat(work: SystemWork, holds: Sequence[Hold], *, now: datetime) -> None:
+    """Say that these holds are alive; rows that a page locks just now are skipped, for the page says so itself."""
+    fences = {hold.schedule_id: hold.fence for hold in holds}
+    own = select(schedules.c.id, schedules.c.fence).where(
+        schedules.c.id.in_(fences), schedules.c.held_by.in_([hold.id for hold in holds])
+    )
+    rows = await work.connection.execute(own.with_for_update(skip_locked=True))
+    alive = [row.id for row in rows if row.fence == fences[row.id]]
+    await work.connection.execute(update(schedules).where(schedules.c.id.in_(alive)).values(beat_at=now))
+
+
+async def release_stale(work: SystemWork, *, now: datetime, older_than: timedelta) -> int:
+    """Free the rows whose holder has been silent for so long, with backoff, keeping their runs; returns how many."""
+    silent = schedules.c.held_by.is_not(None) & (schedules.c.beat_at < now - older_than)
+    stale = select(schedules.c.id, schedules.c.attempt).where(silent).with_for_update(skip_locked=True)
+    rows = (await work.connection.execute(stale)).all()
+    for row in rows:
+        values = FREE | {"next_run_at": now + backoff(row.attempt), "attempt": row.attempt + 1, "last_error": "stale"}
+        await work.connection.execute(update(schedules).where(schedules.c.id == row.id).values(values))
+    return len(rows)
+
+
+async def engine_counts(work: SystemWork, *, now: datetime) -> EngineCounts:
+    """How many rows wait and are held, and since when the oldest waits."""
+    due = schedules.c.held_by.is_(None) & schedules.c.enabled & (_utc(schedules.c.next_run_at) <= _utc(now))
+    waiting = select(func.count().label("rows"), func.min(schedules.c.next_run_at).label("oldest")).where(due)
+    row = (await work.connection.execute(waiting)).one()
+    holds = select(func.count()).where(schedules.c.held_by.is_not(None))
+    return EngineCounts(row.rows, (await work.connection.execute(holds)).scalar_one(), row.oldest)
+
+
+async def next_due(work: SystemWork) -> datetime | None:
+    """When the next row becomes due, or became."""
+    waiting = select(schedules.c.next_run_at).where(schedules.c.held_by.is_(None), schedules.c.enabled)
+    first = waiting.order_by(_utc(schedules.c.next_run_at)).limit(1)
+    due: datetime | None = (await work.connection.execute(first)).scalar_one_or_none()
+    return due
+
+
+# Organizations take turns: a row's turn is its place in its organization's queue, plus what that one holds already. The rows
+# are locked with SKIP LOCKED because a caller's open transaction may just be triggering one of them.
+_ADMIT = text("""
+    WITH org_load AS MATERIALIZED (
+        SELECT org_id, count(*) AS held FROM schedules WHERE held_by IS NOT NULL GROUP BY org_id
+    ), provider_load AS MATERIALIZED (
+        SELECT provider, count(*) AS held FROM schedules WHERE held_by IS NOT NULL GROUP BY provider
+    ), waiting AS (
+        SELECT DISTINCT org_id FROM schedules
+         WHERE held_by IS NULL AND enabled AND kind = ANY(:kinds)
+           AND timezone('UTC', next_run_at) <= timezone('UTC', CAST(:now AS timestamptz))
+    ), candidates AS (
+        SELECT due.*, coalesce(org_load.held, 0)
+               + row_number() OVER (PARTITION BY waiting.org_id ORDER BY due.next_run_at, due.id) AS turn
+          FROM waiting
+          LEFT JOIN org_load USING (org_id)
+         CROSS JOIN LATERAL (
+               SELECT id, next_run_at, provider, coalesce(provider_load.held, 0) AS provider_held
+                 FROM schedules LEFT JOIN provider_load USING (provider)
+                WHERE org_id = waiting.org_id AND held_by IS NULL AND enabled
+                  AND next_run_at <= :now AND kind = ANY(:kinds)
+                  AND coalesce(provider_load.held, 0) < CAST(:provider_cap AS bigint)
+                ORDER BY next_run_at, id
+                LIMIT greatest(CAST(:org_cap AS bigint) - coalesce(org_load.held, 0), 0)
+         ) AS due
+    ), ranked AS (
+        SELECT id, turn, next_run_at,
+               provider_held + row_number() OVER (PARTITION BY provider ORDER BY turn, next_run_at, id) AS place
+          FROM candidates
+    ), chosen AS (
+        SELECT id FROM ranked WHERE place <= CAST(:provider_cap AS bigint)
+         ORDER BY turn, next_run_at, id LIMIT CAST(:slots AS bigint)
+    ), locked AS (
+        SELECT id FROM chosen JOIN schedules USING (id)
+         WHERE held_by IS NULL AND enabled AND schedules.next_run_at <= :now
+           FOR UPDATE OF schedules SKIP LOCKED
+    )
+    UPDATE schedules SET held_by = gen_random_uuid(), held_at = :now, beat_at = :now
+      FROM locked WHERE schedules.id = locked.id
+ RETURNING schedules.id, schedules.org_id, schedules.kind, schedules.held_by
+""").columns(id=Id("sched"), org_id=Id("org"), kind=Text, held_by=Uuid)
+
+
+def _utc(time: Any) -> ColumnElement[datetime]:
+    """The expression that `schedules_due_idx` is on."""
+    return func.timezone("UTC", time)
