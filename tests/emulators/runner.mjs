@@ -100,8 +100,12 @@ class Front {
   async answer(request, response) {
     const body = await read(request);
     const url = new URL(request.url, this.url);
-    const { status, headers, body: text } = await (url.pathname.startsWith("/_tb/") ? this.control(url, body) : this.serve(request, url, body));
-    response.writeHead(status, headers).end(text);
+    try {
+      const { status, headers, body: text } = await (url.pathname.startsWith("/_tb/") ? this.control(url, body) : this.serve(request, url, body));
+      response.writeHead(status, headers).end(text);
+    } catch {
+      response.writeHead(503).end(); // a reset exchanged the emulator while this was being answered
+    }
   }
 
   async control(url, body) {

@@ -165,7 +165,7 @@ async def engine(db: Db, handler: Any, **limits: object) -> AsyncIterator[asynci
 
 
 async def eventually(check: Callable[[], Awaitable[object]]) -> Any:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         while not (found := await check()):
             await asyncio.sleep(0.02)
     return found

@@ -10,6 +10,7 @@ import pytest
 from tests.flows.bench import Bench
 
 from tieline.errors import Conflict
+from tieline.flows.connect import pause, resume
 from tieline.flows.runs import cancel_run, release_held
 from tieline.store.findings import mute_finding, unmute_finding
 
@@ -66,6 +67,26 @@ async def test_a_queued_run_is_cancelled_before_it_asks_anything(synced: Bench) 
     assert (await synced.run(run.id)).status == "cancelled"
     assert len(synced.sandbox.requests("/v1/people")) == asked
     assert (await synced.sync("people"))["people"].status == "succeeded"
+
+
+async def test_a_run_asked_for_again_after_its_cancellation_runs(synced: Bench) -> None:
+    (run,) = await synced.request("people")
+    await cancel_run(synced.parts, synced.org, run.id)
+    (wanted,) = await synced.request("people")
+    await synced.drain()
+    assert (await synced.run(wanted.id)).status == "succeeded"
+
+
+async def test_a_cancellation_meant_for_one_run_does_not_end_the_next(synced: Bench) -> None:
+    about = (synced.parts, synced.org, synced.connection.id)
+    (run,) = await synced.request("people")
+    await cancel_run(synced.parts, synced.org, run.id)
+    await pause(*about)
+    assert (await cancel_run(synced.parts, synced.org, run.id)).status == "cancelled"
+    await resume(*about)
+    await synced.drain()
+    assert (await synced.runs("people"))[0].id != run.id
+    assert {one.status for one in await synced.runs("people")} == {"cancelled", "succeeded"}
 
 
 async def test_a_running_run_is_cancelled_before_its_next_page(synced: Bench) -> None:

@@ -122,7 +122,7 @@ async def test_people_read_before_their_memberships_are_judged_once_those_are_re
 
 async def test_people_read_while_memberships_end_are_judged_all_the_same(bench: Bench) -> None:
     """The first complete reading of memberships judges the accounts that are stored; those stored later judge themselves."""
-    bench.sandbox.spoil(r"/v1/people\?.*after=", delay_ms=4000, times=1)
+    bench.sandbox.spoil(r"/v1/people\?.*after=", delay_ms=12_000, times=1)
     holds = {(await bench.schedule(one.operation)).operation: None for one in await bench.schedules()}
     assert len(holds) == 11
     by_id = {one.id: one.operation for one in await bench.schedules()}

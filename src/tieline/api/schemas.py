@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import orjson
 from fastapi import Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
 from tieline.sdk.entities import KINDS
@@ -120,6 +121,14 @@ def check_in_query() -> Any:
     return text_in_query("Only what this check says.", "mfa-enabled", r"^[a-z][a-z0-9.-]*$", most=120)
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie within the years 1 to 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Severity = Literal["critical", "high", "medium", "low", "info"]
 Name = Annotated[str, Field(min_length=1, max_length=200, description="A name for people.", examples=["Okta, live"])]
 

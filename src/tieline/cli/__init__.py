@@ -30,6 +30,7 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a name may not fit the terminal's encoding
     try:
+        _refuse_undecodable(sys.argv[1:])
         code = root.main(prog_name="tieline", obj=session, standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -42,6 +43,15 @@ def run(
     except KeyboardInterrupt:
         code = exits.INTERRUPTED
     sys.exit(code or exits.FINE)
+
+
+def _refuse_undecodable(arguments: list[str]) -> None:
+    """Bytes that are no UTF-8 reach us as lone surrogates, which no text in the database can hold."""
+    for one in arguments:
+        try:
+            one.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError("The command line is not valid UTF-8") from None
 
 
 def _tell(session: Session, error: Exception) -> int:

@@ -24,9 +24,9 @@ class Later(click.ParamType[datetime]):
             return datetime.now(UTC) + timedelta(**{_UNITS[matched[2]]: int(matched[1])})
         try:
             moment = datetime.fromisoformat(value)
-        except ValueError:
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):  # in UTC it may be beyond the year 9999
             self.fail("give a date such as 2027-01-31, a time such as 2027-01-31T12:00, or 30d", param, ctx)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 LATER = Later()

@@ -45,6 +45,7 @@ from tieline.vault import Place, key_id_of
 
 MAX_CREDENTIAL_BYTES = 100 * 1024
 MAX_OPTIONS_BYTES = 50 * 1024
+MAX_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ async def connect(parts: Parts, org_id: str, attempt: Attempt) -> Connection:
     `ProviderError` of the test call.
     """
     provider = parts.catalog.provider(attempt.provider)
+    name = _checked_name(attempt.name)
     options = _read_options(provider, attempt.options)
     credential = _read_credential(provider, attempt.credential)
     account = await verify(parts, provider, options, credential)
@@ -73,7 +75,7 @@ async def connect(parts: Parts, org_id: str, attempt: Attempt) -> Connection:
         id=new_id("conn"),
         org_id=org_id,
         provider=provider.slug,
-        name=attempt.name or f"{provider.name}: {account.name}",
+        name=name or f"{provider.name}: {account.name}",
         auth=provider.auth.kind,
         status="degraded" if missing else "active",
         account_id=account.id,
@@ -152,7 +154,7 @@ async def reconfigure(
         connection = await _live(work, connection_id)
         provider = parts.catalog.provider(connection.provider)
         credential = await open_credential(work, parts, provider, connection)
-    changes: dict[str, Any] = {"name": name} if name else {}
+    changes: dict[str, Any] = {"name": name} if _checked_name(name) else {}
     if options is not None:
         chosen = _read_options(provider, options)
         _refuse_other_account(connection, await verify(parts, provider, chosen, credential))
@@ -241,6 +243,12 @@ def check_overrides(parts: Parts, provider: Provider[Any], overrides: Mapping[st
             raise Invalid(f"overrides.{operation_id}: {error}") from None
         checked[operation_id] = dict(own)
     return checked
+
+
+def _checked_name(name: str | None) -> str | None:
+    if name and len(name) > MAX_NAME:
+        raise Invalid(f"The name is over {MAX_NAME} characters", fields=[{"field": "name", "problem": "is too long"}])
+    return name
 
 
 def _read_options(provider: Provider[Any], given: Mapping[str, Any]) -> Options:
@@ -347,6 +355,8 @@ async def _note_failed_test(parts: Parts, connection: Connection, error: Provide
     now = parts.clock.now()
     async with parts.db.work(connection.org_id) as work:
         current = await _live(work, connection.id, lock=True)
+        if current.validated_at > connection.validated_at:  # a new credential came meanwhile; what was tried is no more
+            return
         await move_connection(work, current, "needs_reconnect", now=now, slug=error.slug, message=error.message)
         await schedules.set_enabled(work, connection.id, False, reason=error.slug, now=now)
         await announce_connection(work, current, "needs_reconnect", now=now)

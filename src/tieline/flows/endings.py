@@ -145,6 +145,9 @@ async def cancel(work: Work, schedule: Schedule, run: Run, *, now: datetime) -> 
 
 async def _fail(work: Work, sync: Sync, error: TielineError) -> None:
     current = await get_connection(work, sync.connection.id, lock=True)  # before its schedules, as all who lock both do
+    if isinstance(error, Unauthorised) and current.status in RUNNABLE and _was_validated_since(sync, current):
+        await _wait(work, sync, None, Stopped("The credential was replaced"))
+        return
     run = await runs.get_run(work, sync.run.id)
     partial = run.pages or isinstance(error, NotOffered)  # what is not offered is no failure, and no reading either
     await _finish(work, sync, "partial" if partial else "failed", error)
@@ -213,6 +216,11 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
         done=True,
     )
     await announce_run(work, sync.run, status, now=sync.now, error=error.slug if error else None)
+
+
+def _was_validated_since(sync: Sync, current: Connection) -> bool:
+    """Whether the connection passed a test call after the run began: what was refused may be a credential of before."""
+    return current.validated_at > sync.connection.validated_at
 
 
 def _first_of(error: Exception) -> Exception:

@@ -93,7 +93,7 @@ class Asked:
                 for name, value in answer.headers.items()
                 if not _HIDDEN_HEADER.fullmatch(name)
             }
-            told["body"] = self.redact(beginning)[:_SHOWN]
+            told["body"] = _clean(self.redact(beginning)[:_SHOWN])
         return told
 
 

@@ -9,7 +9,7 @@ need not be imitated: it only has to be noticed.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from tieline.sdk.cel_operators import STRICT, AskEngine
@@ -61,6 +61,8 @@ def _compile(node: Node, names: frozenset[str]) -> Closure:
         case ListOf(items):
             closures = [_compile(item, names) for item in items]
             return lambda variables: [closure(variables) for closure in closures]
+        case MapOf(entries) if table := _table(entries):  # a look-up such as {'ACTIVE': 'active', …}[payload.status]
+            return lambda _: table
         case MapOf(entries):
             return _map_of([(_compile(key, names), _compile(value, names)) for key, value in entries])
         case Loop():
@@ -69,6 +71,13 @@ def _compile(node: Node, names: frozenset[str]) -> Closure:
             return _call(function, arguments, names)
         case _:
             raise _Unsupported
+
+
+def _table(entries: Sequence[tuple[Node, Node]]) -> dict[Any, Any] | None:
+    """A map of constants, built once; `None` if it is another, or names a key twice."""
+    table = {key.value: value.value for key, value in entries if isinstance(key, Const) and isinstance(value, Const)}
+    whole = len(table) == len(entries) and all(type(key) is str for key in table)
+    return table if whole else None
 
 
 def _select(node: Node, names: frozenset[str]) -> Closure:

@@ -140,7 +140,7 @@ def is_away(error: BaseException) -> bool:
 def _engine(url: URL, pool_size: int) -> AsyncEngine:
     # A process frozen in the middle of a transaction must not hold its locks for ever.
     settings = {"role": APP_ROLE, "application_name": "tieline", "timezone": "UTC"}
-    settings["idle_in_transaction_session_timeout"] = "60s"
+    settings["idle_in_transaction_session_timeout"] = "20s"
     return create_async_engine(
         url,
         pool_size=pool_size,

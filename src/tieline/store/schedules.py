@@ -176,15 +176,15 @@ async def create_schedules(
 async def trigger(
     work: Work, connection_id: str, *, operation: str | None = None, now: datetime, cause: str
 ) -> list[Schedule]:
-    """Make one or all operations of a connection due now, those that run already once more; disabled ones stay as they are."""
-    query = (
-        update(schedules)
-        .where(_of(work, connection_id, operation), schedules.c.enabled)
-        .values(
-            generation=schedules.c.generation + 1, next_run_at=func.least(schedules.c.next_run_at, now), cause=cause
-        )
-        .returning(schedules)
-    )
+    """Make one or all operations of a connection due now, those that run already once more; disabled ones stay as they are.
+
+    A run that waits to be cancelled is wanted again.
+    """
+    values: dict[str, Any] = {"generation": schedules.c.generation + 1, "cause": cause}
+    values["next_run_at"] = func.least(schedules.c.next_run_at, now)
+    values["cancel_requested"] = schedules.c.cancel_requested & schedules.c.held_by.is_not(None)
+    wanted = (_of(work, connection_id, operation), schedules.c.enabled)
+    query = update(schedules).where(*wanted).values(values).returning(schedules)
     triggered = [Schedule(**row._mapping) for row in await work.connection.execute(query)]
     await _wake(work)
     return triggered
@@ -204,8 +204,9 @@ async def get_schedule(work: Work, connection_id: str, operation: str, *, lock: 
 
 
 async def set_run(work: Work, schedule_id: str, run_id: str | None) -> None:
-    """Name the unfinished run that the schedule is about."""
-    await work.connection.execute(update(schedules).where(_one(work, schedule_id)).values(run_id=run_id))
+    """Name the unfinished run that the schedule is about; who asked to cancel meant the one before."""
+    values = {"run_id": run_id, "cancel_requested": False}
+    await work.connection.execute(update(schedules).where(_one(work, schedule_id)).values(values))
 
 
 async def set_enabled(

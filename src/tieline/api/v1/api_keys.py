@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -47,7 +47,7 @@ class NewApiKey(Given):
 
     name: Name
     role: Role = Field(description="How far it reaches; at most as far as yours.", examples=["auditor"])
-    expires_at: AwareDatetime | None = Field(
+    expires_at: Moment | None = Field(
         default=None, description="When it stops working; never if left out.", examples=["2031-01-31T12:00:00Z"]
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from tieline.api.body import Given, JsonBody, Nothing
@@ -91,7 +91,7 @@ class Mute(Given):
     """Why a finding is silenced, and for how long."""
 
     reason: str = Field(description="Why.", min_length=1, max_length=1000, examples=["Accepted until the move to SSO"])
-    until: AwareDatetime | None = Field(
+    until: Moment | None = Field(
         default=None, description="Until when; for good if left out.", examples=["2031-01-31T12:00:00Z"]
     )
 
