@@ -84,6 +84,14 @@ def undescribed(account: Account) -> bool | None:
     return account.mfa
 
 
+async def awaited(account: Account) -> bool | None:
+    """People use a second factor.
+
+    Turn it on.
+    """
+    return account.mfa
+
+
 def neutral(predicate: Callable[..., bool | None] = has_mfa, *controls: str) -> Check:
     return check(Account, severity="high", controls=controls or ("soc2:CC6.1",))(predicate)
 
@@ -162,7 +170,14 @@ BROKEN: list[Broken] = [
     one("bad-operation-id", "no name", lambda: with_operation(PERSON, lambda _: None)),
     one("cannot-run", "not a generator", lambda: with_operation(PERSON, once)),
     one("no-mapping", "becomes nothing", lambda: with_operation([])),
-    one("duplicate-variant", "two unnamed mappings", lambda: with_operation([PERSON, PERSON])),
+    one("unnamed-variant", "two unnamed mappings", lambda: with_operation([PERSON, PERSON])),
+    one("duplicate-variant", "two of one name", lambda: with_operation([replace(PERSON, variant="a")] * 2)),
+    one("not-a-mapping", "a kind, not its map", lambda: with_operation(Account)),
+    one("unsent-key", "a key that goes nowhere", lambda: acme(auth=ApiKey())),
+    one("bad-options", "options that are no class", lambda: acme(options=Options())),
+    one(
+        "bad-expression", "a field that is no text", lambda: with_operation(replace(PERSON, fields={"external_id": 1}))
+    ),
     one("bad-expression", "a field", lambda: with_operation(Account.map(external_id="payload.id +"))),
     one("bad-expression", "a filter", lambda: with_operation(replace(PERSON, filter="payload.kind !="))),
     one("bad-expression", "an unknown name", lambda: with_operation(Account.map(external_id="record.id"))),
@@ -171,6 +186,8 @@ BROKEN: list[Broken] = [
     one("missing-field", "no name", lambda: with_operation(Group.map(external_id="payload.id"))),
     judged("duplicate-check", "two of one id", lambda: [neutral(), neutral()]),
     judged("undescribed-check", "no docstring", lambda: [neutral(undescribed)]),
+    judged("bad-severity", "no such severity", lambda: [replace(neutral(), severity="urgent")]),  # type: ignore[arg-type]
+    judged("cannot-judge", "a check that would have to be awaited", lambda: [neutral(awaited)]),
     judged("unknown-control", "no such control", lambda: [neutral(has_mfa, "soc2:CC6.1", "soc2:CC99.9")]),
     judged("unknown-control", "no such framework", lambda: [neutral(has_mfa, "hearsay:1")]),
 ]
@@ -244,6 +261,15 @@ def test_what_is_not_in_the_catalog_is_not_found_and_not_quoted_at_length(ask: C
     with pytest.raises(NotFound) as missing:
         ask(compile_catalog([acme()], []))
     assert len(missing.value.message) < 150
+
+
+def test_a_provider_that_could_not_be_loaded_is_not_told_to_be_unknown() -> None:
+    catalog = compile_catalog([acme()], [], {"other": "other.people: Account has no field 'shoe' [unknown-field]"})
+    with pytest.raises(
+        NotFound, match=r"^The provider 'other' cannot be loaded: other\.people: Account has no field"
+    ) as found:
+        catalog.provider("other")
+    assert found.value.what_to_do == "`tieline provider check other` says more."
 
 
 def test_checks_are_those_for_all_providers_and_the_providers_own() -> None:

@@ -51,6 +51,8 @@ def test_every_command_has_help(commands: Any) -> None:
         ["runs", "--colour"],
         ["entities", "--limit", "0"],
         ["entities", "--limit", "x"],
+        ["connections", "--provider", "\udcff"],
+        ["api-keys", "create", "--expires", "9999-12-31T23:59:59-23:59"],
     ],
     ids=" ".join,
 )

@@ -82,6 +82,7 @@ def test_what_cannot_be_connected_is_refused_with_the_reason(tieline: Any, compa
         ((["sandbox", "--option", url, *token], "x" * 200_000), (1, "too-large", "100 KB")),
         ((["sandbox", "--option", url, *token], b"\xff\xfe"), (1, "invalid", "UTF-8")),
         ((["sandbox", "--option", "base_url=" + "x" * 60_000, *token], company.token), (1, "too-large", "50 KB")),
+        ((["sandbox", "--option", url, "--name", "x" * 201, *token], company.token), (1, "invalid", "200 characters")),
         ((["sandbox", "--option", url, *token], "nonsense"), (1, "invalid", "Invalid API key format for Sandbox")),
         ((["sandbox", "--option", url, *token], "lks_wrong"), (1, "credential-rejected", "invalid or expired")),
         (

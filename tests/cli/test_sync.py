@@ -45,6 +45,22 @@ def test_what_to_sync_must_be_named(tieline: Any) -> None:
     assert (nothing.code, nothing.out) == (0, "There was nothing to run.\n")
 
 
+def test_a_connection_that_refuses_keeps_no_other_from_being_synced(tieline: Any, company: Any, faulty: Any) -> None:
+    other = {"account": {"id": "acc_other", "name": "Other"}, "token": {"scopes": []}}
+    faulty.fault(match="GET /v1/me", body=other)
+    refusing = connected(tieline, faulty)
+    faulty.fault(match="/v1/", status=403, times=None)
+    tieline("sync", refusing, "--wait")
+    alone = tieline("sync", "--all")
+    assert alone.code == 1
+    assert "switched off" in alone.err
+    connection = connected(tieline, company)
+    both = tieline("sync", "--all", "--json")
+    assert both.code == 0, both.err
+    assert {run["connection_id"] for run in both.json["items"]} == {connection}
+    assert "left out" in both.err
+
+
 def test_patience_ends_when_only_the_provider_is_waited_for(tieline: Any, faulty: Any) -> None:
     connection = connected(tieline, faulty)
     faulty.fault(match="/v1/people", status=429, headers={"Retry-After": "3600"}, times=None)

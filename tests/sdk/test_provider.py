@@ -88,6 +88,28 @@ def test_a_sync_takes_its_name_and_title_from_its_function(provider: Provider[An
     assert people_and_teams.mapping_for("other") is None
 
 
+def test_a_sync_without_a_docstring_is_titled_by_its_name(provider: Provider[Any]) -> None:
+    @provider.sync(PERSON, every="1h")
+    async def all_people(_ctx: Context[Any]) -> AsyncIterator[Any]:
+        yield {}
+
+    assert all_people.title == "All people"
+
+
+def test_one_text_is_not_taken_for_a_list_of_letters(provider: Provider[Any]) -> None:
+    with pytest.raises(DeclarationError, match=r"list such as \['people:read'\]"):
+        provider.listing("people", "/people", into=PERSON, every="1h", needs="people:read")
+    with pytest.raises(DeclarationError, match=r"list such as \['soc2:CC6\.1'\]"):
+        provider.check(Account, severity="low", controls="soc2:CC6.1")(lambda account: account.mfa)
+
+
+@pytest.mark.parametrize("pages", [Cursor, "after"])
+def test_a_way_to_page_that_is_none_is_refused_at_once(provider: Provider[Any], pages: Any) -> None:
+    with pytest.raises(DeclarationError, match=r"people: pages must be a value") as refused:
+        provider.listing("people", "/people", into=PERSON, every="1h", pages=pages)
+    assert (refused.value.rule, provider.operations) == ("bad-pages", [])
+
+
 def test_a_providers_own_check_is_kept_with_it(provider: Provider[Any]) -> None:
     @provider.check(Account, severity="low", controls=["soc2:CC6.1"])
     def has_badge(account: Account) -> bool | None:
@@ -135,7 +157,9 @@ async def test_an_answer_that_names_no_account_is_unexpected(
     acme: Any, bench: Any, open_context: Callable[..., Context[Any]], told: Any
 ) -> None:
     acme.will(bench.answer(told))
-    with pytest.raises(Unexpected, match=r"^Acme does not say whose account this is$") as refused:
+    with pytest.raises(
+        Unexpected, match=r"^Acme does not say whose account this is by '\S+' and '\S+' \(GET /\S+\)$"
+    ) as refused:
         await Identity("/me", id="company.id", name="company.name", scopes="scopes")(open_context())
     assert refused.value.details["exchange"]["path"] == "/me"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import string
+import typing
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from pydantic import BaseModel
 
 from tieline.catalog.frameworks import find_control
 from tieline.errors import DeclarationError, NotFound
-from tieline.sdk.auth import Auth, Credential
+from tieline.sdk.auth import ApiKey, Auth, Credential
 from tieline.sdk.checks import Check
+from tieline.sdk.entities import Severity
 from tieline.sdk.mapping import CompiledMapping
 from tieline.sdk.mapping import Mapping as FieldMapping
 from tieline.sdk.provider import Operation, Options, Provider
@@ -41,6 +43,9 @@ class Catalog:
 
     def provider(self, slug: str) -> Provider[Any]:
         """The provider with this slug; raises `NotFound`."""
+        if slug in self.broken and slug not in self.providers:
+            advice = f"`tieline provider check {slug}` says more."
+            raise NotFound(f"The provider {slug!r} cannot be loaded: {self.broken[slug]}", advice=advice)
         if slug not in self.providers:
             known = ", ".join(sorted(self.providers))
             raise NotFound(f"There is no provider {slug[:60]!r}", advice=f"Known providers: {known}.")
@@ -145,13 +150,15 @@ def _check_auth(provider: Provider[Any]) -> None:
     auth = provider.auth
     if not isinstance(auth, Auth) or not issubclass(auth.credential, Credential) or not auth.credential.model_fields:
         raise DeclarationError("undeclared-slot", f"{provider.slug}'s auth does not say what its slot holds")
+    if isinstance(auth, ApiKey) and not (auth.header or auth.query):
+        raise DeclarationError("unsent-key", f"{provider.slug}'s ApiKey needs a header or a query parameter to go in")
     open_fields = _unmarked(auth.credential)
     if open_fields:
         raise DeclarationError("unmarked-secret", f"{provider.slug}: {', '.join(open_fields)} must be SecretStr")
 
 
 def _check_options(provider: Provider[Any]) -> None:
-    if not issubclass(provider.options, Options):
+    if not isinstance(provider.options, type) or not issubclass(provider.options, Options):
         raise DeclarationError("bad-options", f"{provider.slug}'s options are not a subclass of Options")
     secretive = [name for name in provider.options.model_fields if _SECRETIVE.search(name)]
     secretive += [name for name, info in provider.options.model_fields.items() if "Secret" in str(info.annotation)]
@@ -171,7 +178,9 @@ def _check_base_url(provider: Provider[Any]) -> None:
     if not starts_with_option and (
         urlsplit(provider.base_url).scheme != "https" or not urlsplit(provider.base_url).netloc
     ):
-        raise DeclarationError("bad-base-url", f"{provider.slug}'s base URL must be https, or an option")
+        raise DeclarationError(
+            "bad-base-url", f"{provider.slug}'s base URL must begin with https:// or with an option in braces"
+        )
 
 
 def _check_operation(provider: Provider[Any], operation: Operation) -> None:
@@ -182,6 +191,11 @@ def _check_operation(provider: Provider[Any], operation: Operation) -> None:
         raise DeclarationError("cannot-run", f"{where} must be an async generator of records")
     if not operation.into:
         raise DeclarationError("no-mapping", f"{where} does not say what its records become")
+    for mapping in operation.into:
+        if not isinstance(mapping, FieldMapping):
+            raise DeclarationError("not-a-mapping", f"{where}: say what its records become by a kind's map(…)")
+    if sum(mapping.variant is None for mapping in operation.into) > 1:
+        raise DeclarationError("unnamed-variant", f"{where} has several mappings, so each needs a variant=… of its own")
     _refuse_repeats("duplicate-variant", (one.variant for one in operation.into), f"{where} maps a variant twice:")
     for mapping in operation.into:
         _check_mapping(where, mapping)
@@ -198,6 +212,11 @@ def _check_mapping(where: str, mapping: FieldMapping[Any]) -> None:
 def _check_check(one: Check) -> None:
     if not one.title or not one.fix:
         raise DeclarationError("undescribed-check", f"check {one.id} needs a docstring: a title, then the fix")
+    if one.severity not in typing.get_args(Severity):
+        known = ", ".join(typing.get_args(Severity))
+        raise DeclarationError("bad-severity", f"check {one.id}: {one.severity!r} is no severity; there are {known}")
+    if inspect.iscoroutinefunction(one.predicate):
+        raise DeclarationError("cannot-judge", f"check {one.id} must be a plain function: a check asks nobody")
     for control in one.controls:
         if find_control(control) is None:
             raise DeclarationError("unknown-control", f"check {one.id}: no framework has {control!r}")

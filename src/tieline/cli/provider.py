@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import sys
+import traceback
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +94,7 @@ def _find(path_or_slug: str) -> Provider[Any]:
         return _check_provider(_load(file), file)
     catalog = load_catalog()
     if path_or_slug in catalog.broken:
-        raise DeclarationError("cannot-load", f"{path_or_slug}: {catalog.broken[path_or_slug]}")
+        raise _why_broken(path_or_slug, catalog.broken[path_or_slug])
     if path_or_slug not in catalog.providers:
         raise NotFound(
             f"There is neither a folder nor a provider {path_or_slug[:60]!r}",
@@ -112,22 +114,40 @@ def _load(file: Path) -> dict[str, Any]:
     sys.path.insert(0, str(file.parent.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except DeclarationError:
-        raise
     except Exception as error:  # noqa: BLE001  an author's mistake, of whatever type, is what this command is there to tell
-        line = getattr(error, "lineno", None) or _line_of(error, file)
-        raise DeclarationError("cannot-load", f"{file}, line {line}: {type(error).__name__}: {error}") from None
+        raise _cannot_load(error, str(file), folder=file.parent) from None
     return vars(module)
 
 
-def _line_of(error: BaseException, file: Path) -> int | None:
-    """The last line of the author's file that the error passed through."""
-    line, trace = None, error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == str(file):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+def _why_broken(name: str, told: str) -> DeclarationError:
+    """Import an installed provider once more: its author may see more than the catalog shows to everybody."""
+    from tieline.catalog.find import GROUP
+
+    for entry in entry_points(group=GROUP, name=name):
+        try:
+            entry.load()
+        except Exception as error:  # noqa: BLE001  as above
+            spec = importlib.util.find_spec(entry.module.partition(".")[0])
+            folder = Path(spec.origin).parent if spec and spec.origin else None
+            return _cannot_load(error, f"{name} ({entry.value})", folder=folder)
+    return DeclarationError("cannot-load", f"{name}: {told}")
+
+
+def _cannot_load(error: Exception, what: str, *, folder: Path | None) -> DeclarationError:
+    """What went wrong, and at which line of the author's folder."""
+    place = _place_of(error, folder.resolve()) if folder else None
+    where = f"{place[0]}, line {place[1]}" if place else what
+    if isinstance(error, DeclarationError):
+        return DeclarationError(error.rule, f"{where}: {error.message.removesuffix(f' [{error.rule}]')}")
+    return DeclarationError("cannot-load", f"{where}: {type(error).__name__}: {error}")
+
+
+def _place_of(error: Exception, folder: Path) -> tuple[str, int] | None:
+    """The last line within the folder that the error passed through."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return error.filename, error.lineno
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return next((at for at in reversed(lines) if folder in Path(at[0]).resolve().parents), None)
 
 
 def _check_text(text: str, folder: Path) -> None:

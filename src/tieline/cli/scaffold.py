@@ -8,9 +8,9 @@ from typing import Final
 PROVIDER: Final = Template('''\
 """$name: its people, read with an API key."""
 
-from tieline.sdk import Account, ApiKey, Cursor, Identity, Provider
+from tieline.sdk import Account, ApiKey, Cursor, Identity, Options, Provider
 
-$variable = Provider(
+$variable: Provider[Options] = Provider(
     slug="$slug",
     name="$name",
     category="other",
@@ -43,7 +43,12 @@ What it reads, which permissions that needs, and where a person makes the creden
 
     tieline provider check $variable
 
-To install it, give its package this entry point; `tieline providers` then lists it:
+To install it, lay this beside the folder as `pyproject.toml` and run `pip install .`; `tieline providers` then lists it:
+
+    [project]
+    name = "tieline-$slug"
+    version = "0.1.0"
+    dependencies = ["tieline"]
 
     [project.entry-points."tieline.providers"]
     $slug = "$variable.provider:$variable"

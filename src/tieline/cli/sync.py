@@ -12,6 +12,7 @@ import click
 from tieline.cli import exits
 from tieline.cli.session import Command, Opened, opened
 from tieline.cli.show import plain, say, show_json, warn
+from tieline.errors import RequestError
 
 if TYPE_CHECKING:
     from tieline.cli.progress import Outcome
@@ -44,7 +45,7 @@ async def command(
     if every == bool(connection):
         raise click.UsageError("Name a connection, or give --all")
     chosen = await _choose(here, connection)
-    runs = await _request(here, chosen, operation)
+    runs = await _request(here, chosen, operation, tolerant=every)
     if not wait:
         _tell_queued(here, runs)
         return None
@@ -75,12 +76,24 @@ async def _choose(here: Opened, connection: str | None) -> list[Connection]:
     return [one for one in found if one.status in RUNNABLE]
 
 
-async def _request(here: Opened, connections: Sequence[Connection], operation: str | None) -> list[Run]:
+async def _request(
+    here: Opened, connections: Sequence[Connection], operation: str | None, *, tolerant: bool
+) -> list[Run]:
+    """The runs asked for; if `tolerant`, a connection that refuses is told and left out, unless all of them do."""
     from tieline.flows.sync import request_sync
 
-    found = []
+    found: list[Run] = []
+    refusal: RequestError | None = None
     for one in connections:
-        found += await request_sync(here.parts, here.org.id, one.id, operation=operation, cause="manual")
+        try:
+            found += await request_sync(here.parts, here.org.id, one.id, operation=operation, cause="manual")
+        except RequestError as error:
+            if not tolerant:
+                raise
+            warn(f"{plain(one.name)} is left out: {plain(error.message)}.")
+            refusal = error
+    if refusal and not found:
+        raise refusal
     return found
 
 

@@ -40,7 +40,9 @@ from tieline.sdk.pages import (
     NextLink,
     Offset,
     PageNumber,
+    PageRequest,
     PageToken,
+    Paginator,
     SinglePage,
 )
 from tieline.sdk.provider import Identified, Identity, Operation, Options, Provider
@@ -83,7 +85,9 @@ __all__ = [
     "Operation",
     "Options",
     "PageNumber",
+    "PageRequest",
     "PageToken",
+    "Paginator",
     "PersonalToken",
     "Policy",
     "Provider",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
+from tieline.errors import DeclarationError
 from tieline.sdk.entities import Entity, Severity, links_of
 
 E = TypeVar("E", bound=Entity)
@@ -77,6 +78,15 @@ class Check:
     related: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Parameter → (kind, link field of that kind that points here)."""
 
+    def answer(self, entity: Entity, *, now: datetime, related: dict[str, Related[Any]]) -> Outcome | None:
+        """The outcome alone: quicker than `judge`, which also tells why."""
+        try:
+            if not self.applies(entity):
+                return None
+            return _OUTCOMES[self.predicate(entity, **self._more(now, related))]
+        except Exception:  # noqa: BLE001  as in `judge`
+            return "unknown"
+
     def judge(self, entity: Entity, *, now: datetime, related: dict[str, Related[Any]]) -> Judgement | None:
         """The judgement on one entity, or `None` where the check does not apply to it.
 
@@ -111,6 +121,8 @@ def check(
     `controls` are full ids such as `soc2:CC6.1`. `when` says to which entities it applies at all, so that "does not apply"
     and "unknown" stay apart. The function's name, with underscores as hyphens, is the persisted id.
     """
+    if isinstance(controls, str):
+        raise DeclarationError("bad-controls", f"controls must be a list such as [{controls!r}], not one text")
 
     def declare(predicate: Predicate) -> Check:
         title, _, fix = inspect.cleandoc(predicate.__doc__ or "").partition("\n")

@@ -22,6 +22,12 @@ from tieline.sdk.entities import MAX_KEY, Entity
 
 E_co = TypeVar("E_co", bound=Entity, covariant=True)
 
+_REASONS = {
+    "missing": "has no value in this record",
+    "string_type": "is not text: map a number with string()",
+}
+"""What Pydantic's types of error mean to the author of a mapping."""
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -59,7 +65,11 @@ class Mapping(Generic[E_co]):
         found += [
             f"{self.entity.__name__} needs a mapping for {name!r}" for name in sorted(required - set(self.fields))
         ]
-        for name, source in [*(("filter", one) for one in self._filters), *self.fields.items()]:
+        sources: list[tuple[str, Any]] = [*(("filter", one) for one in self._filters), *self.fields.items()]
+        for name, source in sources:
+            if not isinstance(source, str):  # an author's slip, such as active=True
+                found.append(f"{name}: a CEL expression is text, not {type(source).__name__}")
+                continue
             try:
                 compile_expression(source)
             except CelError as error:
@@ -142,7 +152,8 @@ class CompiledMapping(Generic[E_co]):
             return self.entity.model_validate(values)
         except ValidationError as error:
             first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-            return Rejected(str(first["loc"][0]) if first["loc"] else "record", first["msg"])
+            reason = _REASONS.get(first["type"], first["msg"])
+            return Rejected(str(first["loc"][0]) if first["loc"] else "record", reason)
 
     @cached_property
     def _moments(self) -> tuple[str, ...]:

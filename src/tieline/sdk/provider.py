@@ -65,7 +65,8 @@ class Identity:
         try:
             return self._read(answer.json)
         except (KeyError, TypeError, IndexError):
-            raise answer.fail(Unexpected, "does not say whose account this is") from None
+            wanted = f"{self.id!r} and {self.name!r}"
+            raise answer.fail(Unexpected, f"does not say whose account this is by {wanted} ({answer.asked})") from None
 
     def _read(self, told: Any) -> Identified:
         number, name = _dig(told, self.id), _dig(told, self.name)
@@ -134,23 +135,23 @@ class Provider(Generic[O]):
         params: Map[str, Any] | None = None,
     ) -> Operation:
         """An operation that reads one paged list, declared without code; `items` is the dotted name of the list."""
+        if pages is not None and (isinstance(pages, type) or not hasattr(pages, "request")):
+            raise DeclarationError("bad-pages", f"{id}: pages must be a value such as Cursor('after'), not {pages!r}")
 
         async def read(ctx: Context[Any]) -> AsyncIterator[Any]:
             async for record in ctx.pages(path, pages=pages, items=items, params=params):
                 yield record
 
-        return self._add(
-            Operation(id, id.replace("_", " ").capitalize(), (into,), _period(every), frozenset(needs), read)
-        )
+        return self._add(Operation(id, _title(id), (into,), _period(every), _needs(needs), read))
 
     def sync(self, into: Into, *, every: str, needs: Sequence[str] = ()) -> Callable[[Reader], Operation]:
-        """An operation written as an async generator of records; its name is the id, its docstring the title."""
+        """An operation written as an async generator of records; its name is the id, its docstring's first line the title."""
 
         def declare(read: Reader) -> Operation:
             title = inspect.cleandoc(read.__doc__ or "").partition("\n")[0].rstrip(".")
             name = getattr(read, "__name__", "")
-            mappings = (into,) if isinstance(into, Mapping) else tuple(into)
-            return self._add(Operation(name, title, mappings, _period(every), frozenset(needs), read))
+            mappings = tuple(into) if isinstance(into, Sequence) else (into,)
+            return self._add(Operation(name, title or _title(name), mappings, _period(every), _needs(needs), read))
 
         return declare
 
@@ -176,9 +177,19 @@ class Provider(Generic[O]):
         return operation
 
 
+def _title(id: str) -> str:
+    return id.replace("_", " ").capitalize()
+
+
+def _needs(given: Sequence[str]) -> frozenset[str]:
+    if isinstance(given, str):  # or each letter would be a permission
+        raise DeclarationError("bad-needs", f"needs must be a list such as [{given!r}], not one text")
+    return frozenset(given)
+
+
 def _period(text: str) -> timedelta:
     """`15m`, `6h` or `1d` as a length of time."""
-    matched = re.fullmatch(r"([1-9]\d{0,3})([mhd])", text)
+    matched = re.fullmatch(r"([1-9]\d{0,3})([mhd])", str(text))
     if not matched:
         raise DeclarationError("bad-period", f"{text!r} is not a period such as 15m, 6h or 1d")
     return timedelta(**{_UNITS[matched[2]]: int(matched[1])})

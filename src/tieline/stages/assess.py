@@ -193,17 +193,21 @@ def _judge_one(subject: Subject, checks: Sequence[Check], links: _Links, judge: 
     for check in checks:
         standing = subject.outcomes.get(check.id)
         before = standing[0] if standing else None
-        judgement = check.judge(subject.entity, now=judge.now, related=links.to(subject.id, check))
+        due = standing is not None and standing[1] <= judge.today - FRESH_FOR.days
+        about: dict[str, Any] = {"now": judge.now, "related": links.to(subject.id, check)}
+        if check.answer(subject.entity, **about) == before and not due:  # why is asked only when there is news
+            outcomes |= {check.id: standing} if standing else {}
+            continue
+        judgement = check.judge(subject.entity, **about)
         if judgement and judgement.outcome == "fail" != before and _must_wait(subject, check, judge):
             judgement = replace(judgement, outcome="unknown")
         outcome = judgement.outcome if judgement else None
-        due = standing is not None and standing[1] <= judge.today - FRESH_FOR.days
         if outcome is None:
             outcomes.pop(check.id, None)
-        elif outcome != before or due:
-            outcomes[check.id] = [outcome, judge.today]
-        elif standing:
+        elif outcome == before and standing and not due:
             outcomes[check.id] = standing
+        else:
+            outcomes[check.id] = [outcome, judge.today]
         if outcome != before or due:
             result.answers.append(Answer(subject, check, judgement, before))
     result.outcomes[subject.id] = outcomes

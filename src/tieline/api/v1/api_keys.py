@@ -14,7 +14,7 @@ from tieline.access.roles import Role
 from tieline.api.body import Given, JsonBody
 from tieline.api.caller import Admin, PartsOf
 from tieline.api.describe import documented
-from tieline.api.schemas import Name, Page, Paged, Row, answer, cursor_of, id_in_path, id_of, time_of
+from tieline.api.schemas import Moment, Name, Page, Paged, Row, answer, cursor_of, id_in_path, id_of, time_of
 from tieline.flows.parts import Parts
 from tieline.flows.views import JsonRow, api_key_row, listing
 from tieline.store import api_keys as store

@@ -15,6 +15,7 @@ from tieline.api.idempotency import once
 from tieline.api.schemas import (
     ConnectionId,
     ExternalId,
+    Moment,
     Page,
     Paged,
     ProviderSlug,
