@@ -187,7 +187,7 @@ BROKEN: list[Broken] = [
     judged("duplicate-check", "two of one id", lambda: [neutral(), neutral()]),
     judged("undescribed-check", "no docstring", lambda: [neutral(undescribed)]),
     judged("bad-severity", "no such severity", lambda: [replace(neutral(), severity="urgent")]),  # type: ignore[arg-type]
-    judged("cannot-judge", "a check that would have to be awaited", lambda: [neutral(awaited)]),
+    judged("cannot-judge", "a check that would have to be awaited", lambda: [neutral(awaited)]),  # type: ignore[arg-type]
     judged("unknown-control", "no such control", lambda: [neutral(has_mfa, "soc2:CC6.1", "soc2:CC99.9")]),
     judged("unknown-control", "no such framework", lambda: [neutral(has_mfa, "hearsay:1")]),
 ]

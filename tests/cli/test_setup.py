@@ -56,10 +56,11 @@ def test_a_data_directory_of_a_newer_release_is_refused(commands: Any, embedded:
     assert "99" in refused(commands("connections", "--json", **embedded))["message"]
 
 
-def test_a_database_that_does_not_answer_is_told_without_its_password(commands: Any) -> None:
+@pytest.mark.parametrize("query", ["", "?sslmode=require"])
+def test_a_database_that_does_not_answer_is_told_without_its_password(commands: Any, query: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        url = f"postgresql://someone:hunter2-canary@127.0.0.1:{free.getsockname()[1]}/nowhere"
+        url = f"postgresql://someone:hunter2-canary@127.0.0.1:{free.getsockname()[1]}/nowhere{query}"
         ended = commands("connections", "--json", TIELINE_DATABASE_URL=url)
     assert refused(ended)["slug"] == "database"
     assert "hunter2" not in ended.err

@@ -74,6 +74,13 @@ async def test_a_permission_that_is_missing_switches_one_operation_off(synced: B
         await synced.request("devices")
 
 
+async def test_a_provider_that_echoes_the_credential_as_a_scope_puts_it_nowhere(synced: Bench) -> None:
+    echo = {"WWW-Authenticate": f'Bearer scope="{synced.sandbox.token}"'}
+    synced.sandbox.spoil("/v1/devices", status=403, headers=echo, times=None)
+    await synced.sync("devices")
+    assert (await synced.schedule("devices")).off_reason == "***"
+
+
 async def test_an_outage_is_waited_out_from_the_page_where_it_came(synced: Bench) -> None:
     synced.sandbox.spoil(SECOND_PAGE, status=503, times=4)
     run = (await synced.sync("people"))["people"]
@@ -259,8 +266,18 @@ async def test_provider_code_that_raises_is_tried_again_a_few_times_and_then_fai
     await bench.drain()
     (run,) = await bench.runs("people")
     assert (run.status, run.error_slug, run.attempts) == ("partial", "internal", 5)
-    assert run.error_message == "The run failed with KeyError"
+    assert (run.error_message or "").startswith("The run failed with KeyError at ")
     assert [type(error) for error in bench.failures] == [KeyError] * 4
+
+
+async def test_a_run_whose_provider_is_not_installed_any_more_fails_and_says_so(synced: Bench) -> None:
+    await synced.request("people")
+    synced.parts = dataclasses.replace(synced.parts, catalog=compile_catalog([], []))
+    await synced.run_due()
+    assert synced.failures == []
+    run = (await synced.runs("people"))[0]
+    assert (run.status, run.error_slug) == ("failed", "not-found")
+    assert (await synced.schedule("people")).held_by is None
 
 
 def broken_provider() -> Provider[Any]:

@@ -192,7 +192,13 @@ def test_a_filter_leaves_out_what_does_not_hold_and_rejects_what_it_cannot_know(
     assert apply(mapping, {"id": "1", "kind": "person"}).external_id == "1"
     assert apply(mapping, {"id": "1", "kind": "bot"}) is None
     assert apply(mapping, {"id": "1"}).field == "filter"
-    assert apply(replace(mapping, filter="payload.kind"), {"id": "1", "kind": "person"}) is None
+
+
+def test_a_filter_that_answers_neither_true_nor_false_rejects_the_record() -> None:
+    for filter_ in ("payload.kind", "1 + 1"):
+        made = apply(account().adjusted(filter=filter_), {"id": "1", "kind": "person"})
+        assert isinstance(made, Rejected)
+        assert made.field == "filter"
 
 
 def test_a_filter_that_fails_rejects_the_record() -> None:

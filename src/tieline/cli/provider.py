@@ -115,7 +115,7 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # noqa: BLE001  an author's mistake, of whatever type, is what this command is there to tell
-        raise _cannot_load(error, str(file), folder=file.parent) from None
+        raise _cannot_load(error, str(file), home=file.parent) from None
     return vars(module)
 
 
@@ -128,26 +128,29 @@ def _why_broken(name: str, told: str) -> DeclarationError:
             entry.load()
         except Exception as error:  # noqa: BLE001  as above
             spec = importlib.util.find_spec(entry.module.partition(".")[0])
-            folder = Path(spec.origin).parent if spec and spec.origin else None
-            return _cannot_load(error, f"{name} ({entry.value})", folder=folder)
+            home = Path(spec.origin) if spec and spec.origin else None
+            if home and home.name == "__init__.py":
+                home = home.parent
+            return _cannot_load(error, f"{name} ({entry.value})", home=home)
     return DeclarationError("cannot-load", f"{name}: {told}")
 
 
-def _cannot_load(error: Exception, what: str, *, folder: Path | None) -> DeclarationError:
-    """What went wrong, and at which line of the author's folder."""
-    place = _place_of(error, folder.resolve()) if folder else None
+def _cannot_load(error: Exception, what: str, *, home: Path | None) -> DeclarationError:
+    """What went wrong, and at which line of what the author wrote: a folder, or a file."""
+    place = _place_of(error, home.resolve()) if home else None
     where = f"{place[0]}, line {place[1]}" if place else what
     if isinstance(error, DeclarationError):
         return DeclarationError(error.rule, f"{where}: {error.message.removesuffix(f' [{error.rule}]')}")
     return DeclarationError("cannot-load", f"{where}: {type(error).__name__}: {error}")
 
 
-def _place_of(error: Exception, folder: Path) -> tuple[str, int] | None:
-    """The last line within the folder that the error passed through."""
+def _place_of(error: Exception, home: Path) -> tuple[str, int] | None:
+    """The last line there that the error passed through."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return error.filename, error.lineno
     lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    return next((at for at in reversed(lines) if folder in Path(at[0]).resolve().parents), None)
+    own = (at for at in reversed(lines) if home in (file := Path(at[0]).resolve(), *file.parents))
+    return next(own, None)
 
 
 def _check_text(text: str, folder: Path) -> None:

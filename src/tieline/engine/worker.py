@@ -95,7 +95,7 @@ class Worker:
             logger.info("The hold was lost; another worker goes on")
         elif error := task.exception():
             name = type(error).__name__
-            logger.warning("A job failed", extra={"error": name})
+            logger.warning("A job failed", extra={"error": name}, exc_info=error)
             await self._give_back(hold, name)
 
     async def _give_back(self, hold: Hold, error: str | None) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import traceback
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tieline import faults
@@ -129,18 +131,21 @@ async def end(sync: Sync, error: Exception) -> None:
             case _ if sync.schedule.attempt + 1 < MOST_ATTEMPTS:
                 raise error  # a fault of ours or of the database: the engine hands the run back, to be tried again later
             case _:
-                await _fail(work, sync, TielineError(f"The run failed with {type(error).__name__}"))
+                await _fail(work, sync, TielineError(f"The run failed with {type(error).__name__} at {_place_of(error)}"))
 
 
-async def cancel(work: Work, schedule: Schedule, run: Run, *, now: datetime) -> None:
-    """End a run that was cancelled before it began again."""
-    await runs.update_run(work, run.id, status="cancelled", finished_at=now, error_slug="cancelled", resume_at=None)
+async def close(
+    work: Work, schedule: Schedule, run: Run, error: TielineError, *, status: str = "cancelled", now: datetime
+) -> None:
+    """End a run that cannot begin, or begin again."""
+    told = {"error_slug": error.slug, "error_message": error.message}
+    await runs.update_run(work, run.id, status=status, finished_at=now, resume_at=None, **told)
     await runs.forget_pages(work, run)
     later = now + schedule.every if schedule.every else None
     await schedules.release(
-        work, schedule.hold, now=now, next_run_at=later, run_id=None, attempt=0, error="cancelled", done=True
+        work, schedule.hold, now=now, next_run_at=later, run_id=None, attempt=0, error=error.slug, done=True
     )
-    await announce_run(work, run, "cancelled", now=now)
+    await announce_run(work, run, status, now=now, error=error.slug)
 
 
 async def _fail(work: Work, sync: Sync, error: TielineError) -> None:
@@ -221,6 +226,12 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
 def _was_validated_since(sync: Sync, current: Connection) -> bool:
     """Whether the connection passed a test call after the run began: what was refused may be a credential of before."""
     return current.validated_at > sync.connection.validated_at
+
+
+def _place_of(error: Exception) -> str:
+    """Where an error was raised, as file and line; its text may quote anything and is not told."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _first_of(error: Exception) -> Exception:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tieline import faults
 from tieline.catalog.compile import CompiledOperation, compile_operation
-from tieline.errors import Conflict
+from tieline.errors import Conflict, NotFound
 from tieline.flows import endings
 from tieline.flows.judging import COLLECTED, SWEPT, Sync, conclude, judge_now
 from tieline.flows.parts import Parts
@@ -121,13 +121,18 @@ async def _begin(parts: Parts, hold: Hold) -> Sync | None:
             return None
         run = await _unfinished_run(work, schedule, connection, now)
         if schedule.cancel_requested or gone:
-            await endings.cancel(work, schedule, run, now=now)
+            why = endings.Cancelled("The connection was disconnected" if gone else "Cancelled by a person")
+            await endings.close(work, schedule, run, why, now=now)
+            return None
+        try:
+            provider = parts.catalog.provider(connection.provider)
+            operation = parts.catalog.operation(provider.slug, run.operation)
+        except NotFound as error:  # it was installed once
+            await endings.close(work, schedule, run, error, status="failed", now=now)
             return None
         run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1)
         started = {"status": "running", "started_at": run.started_at, "attempts": run.attempts}
         await runs.update_run(work, run.id, **started, resume_at=None, error_slug=None, error_message=None)
-    provider = parts.catalog.provider(connection.provider)
-    operation = parts.catalog.operation(provider.slug, run.operation)
     return Sync(parts, schedule.hold, schedule, connection, run, provider, operation)
 
 

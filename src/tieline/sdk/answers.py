@@ -147,7 +147,7 @@ def judge(answer: Answer, *, limited: Collection[int] = (403,)) -> ProviderError
     if status in (402, 403):
         scope = _SCOPE.search(answer.headers.get("www-authenticate", ""))
         message = f"does not allow {asked} to this credential or plan ({status})"
-        return answer.fail(Forbidden, message, scope=scope and scope[1])
+        return answer.fail(Forbidden, message, scope=scope and asked.redact(scope[1]))
     if status in (404, 410):
         return answer.fail(Unexpected, f"has nothing at {asked} ({status})")
     if status == 408 or status >= 500:

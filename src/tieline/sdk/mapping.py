@@ -120,7 +120,9 @@ class CompiledMapping(Generic[E_co]):
                 wanted = one.evaluate(variables)
                 if wanted is NO_VALUE:
                     return Rejected(name, "reads something that the record lacks: ask with has() first")
-                if wanted is not True:
+                if not isinstance(wanted, bool):
+                    return Rejected(name, "must answer true or false, and answers something else")
+                if not wanted:
                     return None
             values = {}
             for name, expression in self.fields:

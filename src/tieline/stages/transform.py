@@ -86,7 +86,8 @@ def _transform_one(
     payload, variant = (record.payload, record.variant) if isinstance(record, Record) else (record, None)
     mapping = operation.mappings.get(variant)
     if mapping is None:
-        return Refusal("unknown", "variant", f"the operation maps no variant {variant!r}", None)
+        told = f"is {variant!r}, which no mapping names" if variant else "is not named: yield Record(payload, variant)"
+        return Refusal("unknown", "variant", told, None)
     kind = mapping.entity.kind
     if not isinstance(payload, dict):
         return Refusal(kind, "record", f"is not an object but {type(payload).__name__}", None)

@@ -92,6 +92,7 @@ class Db:
             host=url.query.get("host") or url.host,
             port=url.port,
             database=url.database,
+            ssl=url.query.get("ssl"),
             server_settings={"role": SYSTEM_ROLE, "application_name": "tieline engine", "timezone": "UTC"},
         )
 
@@ -122,7 +123,8 @@ def driver_url(url: str) -> URL:
         raise DatabaseError("TIELINE_DATABASE_URL is not a database URL") from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise DatabaseError(f"Tieline runs on PostgreSQL only, not on {parsed.get_backend_name()}")
-    return parsed.set(drivername="postgresql+asyncpg")
+    query = {"ssl" if name == "sslmode" else name: value for name, value in parsed.query.items()}  # libpq's name for it
+    return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
 def is_conflict(error: DBAPIError) -> bool:
