@@ -77,7 +77,7 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
     from tieline.flows.parts import Parts
     from tieline.store.db import Db
     from tieline.store.migrate import migrate
-    from tieline.vault import Vault
+    from tieline.vault import KeyRingFile, Vault
 
     await migrate(url)
     db = Db(url)
@@ -87,7 +87,9 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
         ring = await _open_ring(settings, db)
         organization = await _default_organization(db, clock)
         policy = settings.address_policy
-        parts = Parts(db, load_catalog(), Vault(ring), clock, policy, settings.brake_share)
+        parts = Parts(
+            db, load_catalog(), Vault(KeyRingFile(settings.key_ring_path, ring)), clock, policy, settings.brake_share
+        )
         yield Tieline(settings, parts, ring, organization)
     finally:
         await db.close()

@@ -38,6 +38,7 @@ class TielineError(Exception):
     advice: ClassVar[str] = "Look at the log for this request id."
 
     def __init__(self, message: str, *, advice: str | None = None, **details: Any) -> None:
+        message = message.replace("\0", "\N{REPLACEMENT CHARACTER}")  # no column takes a NUL
         super().__init__(message)
         self.message = message
         self.details = details

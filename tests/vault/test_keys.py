@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tieline.errors import KeyRingError
-from tieline.vault import LocalKeyRing, Place, Vault, load_or_create, save, with_new_key
+from tieline.vault import KeyRingFile, LocalKeyRing, Place, Vault, load_or_create, save, with_new_key
 
 PLACE = Place("org_a", "conn_1", "token", 1)
 SINGLES = ("fingerprint_key", "api_key_pepper", "cursor_key")
@@ -352,3 +352,15 @@ def _ask_all(starts: list[subprocess.Popen[str]], path: Path) -> list[str]:
         process.stdin.write(f"{path}\n")
         process.stdin.flush()
     return [process.stdout.readline().strip() for process in starts if process.stdout is not None]
+
+
+def test_what_another_process_sealed_under_a_key_it_added_opens_here(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    ring = load_or_create(path, may_create=True)
+    here, place = Vault(KeyRingFile(path, ring)), Place("org_1", "conn_1", "default", 1)
+    rotated = with_new_key(ring)
+    save(rotated, path)
+    sealed = Vault(rotated).seal(b"secret", place)
+
+    assert here.open(sealed, place) == b"secret"
+    assert here.open(Vault(ring).seal(b"older", place), place) == b"older"

@@ -39,5 +39,5 @@ async def rotate(here: Opened) -> None:
         show_json({"id": ring.current_id, "current": True, "in_use": False})
         return
     say(f"{ring.current_id} seals new credentials from now on.")
-    say("Restart every running server and worker: they neither seal with it nor open what it sealed until then.")
+    say("Running servers and workers open what it seals at once, and seal with it from their next start on.")
     say(f"Keep a copy of {here.tieline.settings.key_ring_path}: without it no stored credential can be read.")

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tieline.cli import exits
+from tieline.errors import NotOffered
 from tieline.cli.show import console, plain, styled, warn
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class Watched:
         """Whether nothing more will come of it by itself."""
         return self.state in _ENDED
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without reading all that there is; what the account does not offer is not there."""
+        return self.state in _BAD or (self.state == "partial" and self.run.error_slug != NotOffered.slug)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -62,10 +68,9 @@ class Outcome:
     @property
     def code(self) -> int:
         """The exit code."""
-        states = {one.state for one in self.runs}
-        if states & _BAD:
+        if any(one.failed for one in self.runs):
             return exits.RUN_FAILED
-        return exits.FINE if states <= _ENDED else exits.STILL_WAITING
+        return exits.FINE if all(one.ended for one in self.runs) else exits.STILL_WAITING
 
 
 class Display(Protocol):

@@ -24,6 +24,7 @@ from tieline.errors import (
     TooLarge,
     Unauthorised,
     Unavailable,
+    Unexpected,
     VaultError,
 )
 from tieline.flows.parts import Parts
@@ -34,7 +35,7 @@ from tieline.ids import new_id
 from tieline.sdk.auth import Credential, malformed_fields
 from tieline.sdk.cel import CelError
 from tieline.sdk.provider import Identified, Options, Provider
-from tieline.stages.announce import announce_connection
+from tieline.stages.announce import announce_connection, announce_run
 from tieline.store import connections as store
 from tieline.store import runs, schedules
 from tieline.store.connections import Connection
@@ -105,12 +106,17 @@ async def verify(parts: Parts, provider: Provider[Any], options: Options, creden
     except Unauthorised as error:
         raise Unauthorised(f"{provider.name} API key is invalid or expired", **error.details) from None
     except Forbidden as error:
-        raise Forbidden("Service account lacks required permissions", scope=error.scope, **error.details) from None
+        advice = f"{error.message}. {error.what_to_do}"
+        message = "Service account lacks required permissions"
+        raise Forbidden(message, scope=error.scope, advice=advice, **error.details) from None
     except RateLimited as error:
         message = f"{provider.name} rate limit exceeded during validation"
         raise RateLimited(message, until=error.until, **error.details) from None
     except Unavailable as error:
         raise Unavailable(f"Unable to connect to {provider.name}", **error.details) from None
+    except Unexpected as error:
+        advice = f"Check the address: what answers there does not answer as {provider.name} does."
+        raise Unexpected(error.message, advice=advice, **error.details) from None
 
 
 async def test_connection(parts: Parts, org_id: str, connection_id: str) -> Connection:
@@ -213,6 +219,9 @@ async def _cancel_waiting(work: Work, connection_id: str, now: datetime) -> None
     for schedule in await schedules.list_schedules(work, connection_id):
         if schedule.run_id and schedule.held_by is None:
             await runs.update_run(work, schedule.run_id, **ended, error_message="The connection was disconnected")
+            run = await runs.get_run(work, schedule.run_id)
+            await runs.forget_pages(work, run)
+            await announce_run(work, run, "cancelled", now=now)
             await schedules.set_run(work, schedule.id, None)
 
 
@@ -263,7 +272,8 @@ def _read_credential(provider: Provider[Any], given: Mapping[str, Any]) -> Crede
     credential = parse_credential(provider, dict(given))
     if wrong := malformed_fields(credential):
         problems = [{"field": f"credential.{name}", "problem": "has not the form of such a key"} for name in wrong]
-        raise Invalid(f"Invalid API key format for {provider.name}", advice=provider.auth.help or None, fields=problems)
+        advice = f"Look at {', '.join(wrong)}. {provider.auth.help}".strip()
+        raise Invalid(f"Invalid API key format for {provider.name}", advice=advice, fields=problems)
     return credential
 
 
@@ -282,7 +292,8 @@ async def _save(work: Work, provider: Provider[Any], connection: Connection) -> 
         standing = await store.find_by_account(work, provider.slug, connection.account_id)
         raise Conflict(
             f"Integration already exists for {provider.name}",
-            advice="Reconnect the standing connection, or disconnect it first.",
+            advice="Give the standing connection the new credential"
+            + (f": `tieline connections rotate {standing.id}`." if standing else "."),
             connection_id=standing.id if standing else None,
         ) from None
 

@@ -131,7 +131,9 @@ async def end(sync: Sync, error: Exception) -> None:
             case _ if sync.schedule.attempt + 1 < MOST_ATTEMPTS:
                 raise error  # a fault of ours or of the database: the engine hands the run back, to be tried again later
             case _:
-                await _fail(work, sync, TielineError(f"The run failed with {type(error).__name__} at {_place_of(error)}"))
+                await _fail(
+                    work, sync, TielineError(f"The run failed with {type(error).__name__} at {_place_of(error)}")
+                )
 
 
 async def close(

@@ -143,6 +143,32 @@ class LocalKeyRing:
         raise TypeError("a key ring cannot be pickled or copied")
 
 
+class KeyRingFile:
+    """The key ring in a file, read again when something was sealed under a key that another process has added since."""
+
+    def __init__(self, path: Path, ring: LocalKeyRing) -> None:
+        self._path = path
+        self._ring = ring
+
+    @property
+    def current_id(self) -> str:
+        return self._ring.current_id
+
+    @property
+    def fingerprint_key(self) -> bytes:
+        return self._ring.fingerprint_key
+
+    def wrap(self, data_key: bytes, aad: bytes) -> tuple[str, bytes]:
+        """Encrypt a data key under the current key."""
+        return self._ring.wrap(data_key, aad)
+
+    def unwrap(self, key_id: str, wrapped: bytes, aad: bytes) -> bytes:
+        """Decrypt a data key that `wrap` made, here or in another process."""
+        if key_id not in self._ring.ids:
+            self._ring = load_or_create(self._path, may_create=False)
+        return self._ring.unwrap(key_id, wrapped, aad)
+
+
 def load_or_create(path: Path, *, may_create: bool) -> LocalKeyRing:
     """Read the key ring; if it is missing and `may_create`, make it first, with owner-only permissions.
 
