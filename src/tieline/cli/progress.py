@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tieline.cli import exits
-from tieline.errors import NotOffered
 from tieline.cli.show import console, plain, styled, warn
+from tieline.errors import NotOffered
 
 if TYPE_CHECKING:
     from rich.console import Console
