@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, TextIO
 
 _bound: ContextVar[dict[str, Any]] = ContextVar("tieline_log", default={})  # noqa: B039  never mutated, only replaced
@@ -87,3 +88,11 @@ def _describe(error: BaseException | None) -> dict[str, Any]:
         "message": str(error) if isinstance(error, TielineError) else None,
         "frames": frames[-12:],
     }
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error was raised, as file and line. Its text may quote anything, so it is not told."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "an unknown place"

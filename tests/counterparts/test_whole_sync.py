@@ -13,7 +13,7 @@ from tests.conftest import new_organization, parts_of
 from tests.emulators.emulate import GITHUB_TOKEN, OKTA_STATUSES, OKTA_TOKEN, ORGANIZATION, Emulated
 
 from tieline.engine import Engine, EngineLimits, Hold
-from tieline.errors import Conflict, Unauthorised
+from tieline.errors import Conflict, Invalid, Unauthorised
 from tieline.flows.connect import Attempt, connect, replace_credential
 from tieline.flows.parts import Parts
 from tieline.flows.sync import request_sync, run_sync
@@ -242,6 +242,15 @@ async def test_an_account_is_connected_only_once_under_a_key_that_works(bench: B
         await bench.connect("github", {"token": "gh-wrong"}, base_url=emulated.github_url, organization=ORGANIZATION)
 
     assert len((await bench.read(connections.list_connections, ALL)).items) == 1
+
+
+async def test_an_address_with_a_query_is_refused_before_anything_is_asked(bench: Bench, emulated: Emulated) -> None:
+    with pytest.raises(Invalid, match="must not hold a query"):
+        await bench.connect(
+            "github", {"token": GITHUB_TOKEN}, base_url=f"{emulated.github_url}/?a=b", organization=ORGANIZATION
+        )
+
+    assert emulated.github.requests() == []
 
 
 async def everything(bench: Bench) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pgqueuer.models import Job
 
 from tieline.clock import Clock
 from tieline.engine.queue import read_hold
-from tieline.log import bind
+from tieline.log import bind, place_of
 from tieline.store.db import Db
 from tieline.store.schedules import Hold, HoldLost, begin, give_back
 
@@ -95,7 +95,7 @@ class Worker:
             logger.info("The hold was lost; another worker goes on")
         elif error := task.exception():
             name = type(error).__name__
-            logger.warning("A job failed", extra={"error": name}, exc_info=error)
+            logger.warning("A job failed", extra={"error": name, "place": place_of(error)})
             await self._give_back(hold, name)
 
     async def _give_back(self, hold: Hold, error: str | None) -> None:

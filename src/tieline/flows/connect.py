@@ -179,6 +179,8 @@ async def pause(parts: Parts, org_id: str, connection_id: str) -> Connection:
     now = parts.clock.now()
     async with parts.db.work(org_id) as work:
         connection = await _live(work, connection_id, lock=True)
+        if connection.status == "paused":
+            return connection
         await move_connection(work, connection, "paused", now=now, message="paused by a person")
         await schedules.set_enabled(work, connection_id, False, reason="paused", now=now)
         await announce_connection(work, connection, "paused", now=now)

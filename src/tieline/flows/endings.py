@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-import traceback
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tieline import faults
@@ -22,6 +20,7 @@ from tieline.errors import (
     Unavailable,
 )
 from tieline.flows.states import RUNNABLE, move_connection
+from tieline.log import place_of
 from tieline.stages.announce import announce_connection, announce_findings, announce_run
 from tieline.store import runs, schedules
 from tieline.store.connections import Connection, get_connection, lock_connection
@@ -132,7 +131,7 @@ async def end(sync: Sync, error: Exception) -> None:
                 raise error  # a fault of ours or of the database: the engine hands the run back, to be tried again later
             case _:
                 await _fail(
-                    work, sync, TielineError(f"The run failed with {type(error).__name__} at {_place_of(error)}")
+                    work, sync, TielineError(f"The run failed with {type(error).__name__} at {place_of(error)}")
                 )
 
 
@@ -228,12 +227,6 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
 def _was_validated_since(sync: Sync, current: Connection) -> bool:
     """Whether the connection passed a test call after the run began: what was refused may be a credential of before."""
     return current.validated_at > sync.connection.validated_at
-
-
-def _place_of(error: Exception) -> str:
-    """Where an error was raised, as file and line; its text may quote anything and is not told."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _first_of(error: Exception) -> Exception:

@@ -61,6 +61,8 @@ async def reach(
 ) -> AsyncIterator[Reach]:
     """Open a provider; the connections to it are closed at the end."""
     base_url = base_url_of(provider, options)
+    if urlsplit(base_url).query:
+        raise Invalid("The address must not hold a query", advice="Leave out the ? and all that follows it.")
     parts.policy.check_url(base_url)
     http = Http(
         base_url=base_url,
