@@ -110,11 +110,6 @@ def base_url_of(provider: Provider[Any], options: Options) -> str:
     return provider.base_url.format(**{name: str(value) for name, value in options.model_dump().items()})
 
 
-def host_of(provider: Provider[Any], options: Options) -> str:
-    """The host that a connection reads from."""
-    return urlsplit(base_url_of(provider, options)).netloc
-
-
 class SharedBudget:
     """The budget of one connection, kept in the database for all its workers."""
 
