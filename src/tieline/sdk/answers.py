@@ -52,11 +52,21 @@ class Redactor:
     """Replaces secret values in text by `***`, also where they are quoted, in base64 or escaped."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self.secrets = frozenset(secret for secret in secrets if secret)
+        self.secrets: frozenset[str] = frozenset()
+        self.longest = 0
+        self._pattern: re.Pattern[str] | None = None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Replace these from now on, too."""
+        fresh = frozenset(secret for secret in secrets if secret) - self.secrets
+        if not fresh:
+            return
+        self.secrets |= fresh
         forms = {form for secret in self.secrets for form in _forms(secret)}
         self.longest = max((len(form.encode()) for form in forms), default=0)
         ordered = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._pattern = re.compile("|".join(map(re.escape, ordered)))
 
     def __call__(self, text: str) -> str:
         """The text without secrets, known ones and what looks like one."""

@@ -64,15 +64,19 @@ class Context(Generic[O]):
         http: Http,
         policy: AddressPolicy,
         clock: Clock,
+        fresh: Callable[[], Awaitable[Any]] | None = None,
+        hosts: Map[str, str] | None = None,
         start: Checkpoint | None = None,
         turned: Turned | None = None,
     ) -> None:
         self.options = options
         self.credential = credential
         self.http = http
+        self.hosts = dict(hosts or {})
         self.log = logging.getLogger("tieline.provider")
         self._policy = policy
         self._clock = clock
+        self._fresh = fresh
         self._start = start or Checkpoint()
         self._turned = turned
         self._opened = 0
@@ -82,6 +86,10 @@ class Context(Generic[O]):
     def now(self) -> datetime:
         """The present time, aware, in UTC."""
         return self._clock.now()
+
+    async def fresh(self) -> Any:
+        """What signs requests now: the credential, or what was minted or refreshed from it. For a vendor's SDK."""
+        return self.credential if self._fresh is None else await self._fresh()
 
     async def request(self, method: str, path: str, **how: Any) -> Answer:
         """One request, with its status and headers; see `Http.request` for what `how` may hold."""

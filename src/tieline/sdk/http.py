@@ -2,8 +2,8 @@
 
 It speaks straight to the guarded transport, because httpx2's own client logs whole URLs, keeps cookies and reads proxies
 from the environment. A request has one deadline for all its tries and waits; what may be repeated is, with jitter; what a
-provider asks for by 429 is obeyed, in place if it is a matter of seconds, else by `RateLimited`. The credential goes to the
-connection's own origin and nowhere else.
+provider asks for by 429 is obeyed, in place if it is a matter of seconds, else by `RateLimited`. A refused credential may be
+renewed, once a request. The credential goes to the connection's own origin and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote
 
 import httpx2
-import orjson
 
 from tieline.clock import Clock
-from tieline.errors import Invalid, ProviderError, RateLimited, Unavailable, Unexpected
+from tieline.errors import Invalid, ProviderError, RateLimited, Unauthorised, Unavailable, Unexpected
 from tieline.sdk.addresses import AddressPolicy, GuardedTransport
 from tieline.sdk.answers import JSON, Answer, Asked, Redactor, judge, read_body
+from tieline.sdk.encoding import Params, encode, pairs
 from tieline.sdk.limits import GENERIC, IN_PLACE, Budget, RateHeaders
 
-__all__ = ["JSON", "RAISE", "Answer", "Http", "Raise", "Sign"]
+__all__ = ["JSON", "RAISE", "Answer", "Http", "Params", "Raise", "Sign"]
 
 T = TypeVar("T")
 Sign = Callable[[httpx2.Request], Awaitable[None] | None]
-Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
+Renew = Callable[[], Awaitable[bool]]
 
 
 class Raise:
@@ -63,8 +63,10 @@ class _Call:
 class Http:
     """The client of one connection; close it, or use it as an async context manager.
 
-    `sign` puts the credential on a request and is called again for each try. `secrets` are the plain values that must
-    never be shown. `deadline` bounds a request with all its tries, `patience` a single try, both in seconds.
+    `sign` puts the credential on a request and is called again for each try; `renew` is called after a 401 and tells whether
+    `sign` now has something better. `secrets` are the plain values that must never be shown. `deadline` bounds a request with
+    all its tries, `patience` a single try, both in seconds. `origins` are further addresses of the same API, which the
+    credential goes to as well. Unless `follow`, a redirect is an answer like any other.
     """
 
     def __init__(
@@ -76,24 +78,31 @@ class Http:
         budget: Budget,
         clock: Clock,
         sign: Sign | None = None,
+        renew: Renew | None = None,
         secrets: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
+        origins: Sequence[str] = (),
         rate: RateHeaders = GENERIC,
         user_agent: str = "Tieline",
         deadline: float = 60.0,
         patience: float = 30.0,
         max_bytes: int = _MOST_BYTES,
         max_tries: int = 4,
+        follow: bool = True,
         transport: httpx2.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         policy.check_url(base_url)
         self.provider = provider
         self._base = httpx2.URL(base_url)
+        for one in origins:
+            policy.check_url(one)
+        self._origins = frozenset(_origin(httpx2.URL(one)) for one in (base_url, *origins))
         self._policy = policy
         self._budget = budget
         self._clock = clock
         self._sign = sign
+        self._renew = renew
         self._redact = Redactor(secrets)
         self._headers = dict(headers or {})
         self._rate = rate
@@ -102,6 +111,7 @@ class Http:
         self._patience = patience
         self._max_bytes = max_bytes
         self._max_tries = max_tries
+        self._follows = follow
         self._transport = transport or GuardedTransport(policy)
         self._sleep = sleep
 
@@ -116,6 +126,10 @@ class Http:
     async def aclose(self) -> None:
         """Close its connections."""
         await self._transport.aclose()
+
+    def conceal(self, *secrets: str) -> None:
+        """Never show these values, either: for secrets that came into use later."""
+        self._redact.learn(secrets)
 
     @overload
     async def request(
@@ -167,12 +181,13 @@ class Http:
         request is tried again after a failure if its method is idempotent, or as `idempotent` says.
         """
         call = self._call(method.upper(), path, params=params, json=json, form=form, headers=headers, again=idempotent)
-        try:
-            async with asyncio.timeout(self._deadline):
-                answer = await self._try(call, settled={*accept, *(() if missing is RAISE else (404, 410))})
-        except TimeoutError:
-            message = f"did not answer {call.asked} within {self._deadline:g} s"
-            raise call.asked.fail(Unavailable, message) from None
+        settled = {*accept, *(() if missing is RAISE else (404, 410))}
+        answer = await self._in_time(call, settled)
+        # The renewal is outside of the deadline: whoever cuts it short may lose the new refresh token.
+        if isinstance(answer, Unauthorised) and self._renew and await self._renew():
+            answer = await self._in_time(call, settled)
+        if isinstance(answer, Unauthorised):
+            raise answer
         if missing is RAISE or answer.status in accept or answer.status not in (404, 410):
             return answer
         if isinstance(missing, BaseException):
@@ -231,10 +246,10 @@ class Http:
         again: bool | None,
     ) -> _Call:
         url = self._locate(path)
-        if given := _pairs(params):
+        if given := pairs(params):
             url = url.copy_merge_params(httpx2.QueryParams(given))
         asked = Asked(self.provider, method, self._redact(url.path), tuple(dict.fromkeys(url.params)), self._redact)
-        kind, content = _content(json, form)
+        kind, content = encode(json, form)
         sent = {**kind, **{name.lower(): value for name, value in (headers or {}).items()}}
         return _Call(asked, url, sent, content, method in _REPEATABLE if again is None else again)
 
@@ -256,10 +271,18 @@ class Http:
         return url
 
     def _is_ours(self, url: httpx2.URL) -> bool:
-        return _origin(url) == _origin(self._base)
+        return _origin(url) in self._origins
 
-    async def _try(self, call: _Call, *, settled: Collection[int]) -> Answer:
-        """Try until there is an answer, an error that no repetition cures, or no try left."""
+    async def _in_time(self, call: _Call, settled: Collection[int]) -> Answer | Unauthorised:
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._try(call, settled)
+        except TimeoutError:
+            message = f"did not answer {call.asked} within {self._deadline:g} s"
+            raise call.asked.fail(Unavailable, message) from None
+
+    async def _try(self, call: _Call, settled: Collection[int]) -> Answer | Unauthorised:
+        """Try until there is an answer, an error that no repetition cures, or no try left; a refusal is for the caller."""
         for attempt in range(1, self._max_tries + 1):
             await self._budget.take()
             answer, error = await self._attempt(call)
@@ -269,6 +292,8 @@ class Http:
                 if error is None:
                     return answer
             assert error is not None  # noqa: S101  an attempt gives one or the other
+            if isinstance(error, Unauthorised):
+                return error
             pause = self._pause(call, error, attempt)
             if pause is None or attempt == self._max_tries:
                 raise error
@@ -317,7 +342,7 @@ class Http:
         url = call.url
         for _ in range(_MOST_REDIRECTS + 1):
             answer = await self._exchange(call, url)
-            if answer.status not in _REDIRECTS:
+            if answer.status not in _REDIRECTS or not self._follows:
                 return answer
             url = self._redirected(call, answer, url)
         raise answer.fail(Unexpected, f"redirected {call.asked} more than {_MOST_REDIRECTS} times")
@@ -364,22 +389,3 @@ class Http:
 
 def _origin(url: httpx2.URL) -> tuple[str, bytes, int | None]:
     return url.scheme, url.raw_host, url.port or {"https": 443, "http": 80}.get(url.scheme)
-
-
-def _pairs(params: Params | None) -> list[tuple[str, Any]]:
-    """Name and value pairs; a list of values repeats its name, `None` is left out."""
-    given = params.items() if isinstance(params, Mapping) else params or ()
-    return [
-        (name, each)
-        for name, value in given
-        for each in (value if isinstance(value, (list, tuple)) else (value,))
-        if each is not None
-    ]
-
-
-def _content(json: JSON, form: Mapping[str, str] | None) -> tuple[dict[str, str], bytes | None]:
-    if form is not None:
-        return {"content-type": "application/x-www-form-urlencoded"}, urlencode(form).encode()
-    if json is not None:
-        return {"content-type": "application/json"}, orjson.dumps(json)
-    return {}, None

@@ -11,12 +11,12 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from tieline.errors import DeclarationError, Unexpected
+from tieline.errors import DeclarationError, Invalid, Unexpected
 from tieline.sdk.auth import Auth
 from tieline.sdk.checks import Check, Predicate, check
 from tieline.sdk.context import Context
@@ -42,12 +42,15 @@ class Options(BaseModel):
 class Identified:
     """The account at the provider that a credential opens: the outcome of the test call.
 
-    `scopes` are the permissions that the credential is known to have, or `None` when the provider does not tell.
+    `scopes` are the permissions that the credential is known to have, or `None` when the provider does not tell. `expires_at`
+    is when the credential ends, if the provider tells. `remarks` say what the credential cannot do, in words for the person.
     """
 
     id: str
     name: str
     scopes: frozenset[str] | None = None
+    expires_at: datetime | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,23 +107,46 @@ class Operation:
 class Provider(Generic[O]):
     """An outside service.
 
-    `base_url` may hold option names in braces (`{org_url}/api/v1`). `identity` is the test call that every credential must
-    pass before it is saved. `rate` names the vendor's rate headers.
+    `auth` is one way to authenticate or several, the recommended one first. `hosts` names the vendor's addresses, each of which
+    an operator may replace (`TIELINE_HOST_<PROVIDER>_<NAME>`). `base_url`, like every URL of `auth`, may hold names of hosts and
+    options in braces (`{org_url}/api/v1`); `origins` are further addresses of the same API. An option that is given wins over a host of the same name. `identity` is the test call
+    that every credential must pass before it is saved. `rate` names the vendor's rate headers. `app_url` is the page where an
+    OAuth app is made, `app_help` how; `remains` says what a person must still do at the provider after disconnecting.
     """
 
     slug: str
     name: str
     category: str
     base_url: str
-    auth: Auth
+    auth: Auth | Sequence[Auth]
     identity: Callable[[Context[Any]], Awaitable[Identified]]
     options: type[Options] = Options
     docs_url: str | None = None
     description: str = ""
+    hosts: Map[str, str] = field(default_factory=dict)
+    origins: Sequence[str] = ()
     headers: Map[str, str] = field(default_factory=dict)
+    app_url: str | None = None
+    app_help: str = ""
+    remains: str = ""
     rate: RateHeaders = field(default_factory=RateHeaders)
     operations: list[Operation] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+
+    @property
+    def modes(self) -> tuple[Auth, ...]:
+        """The ways to authenticate, the recommended one first."""
+        return tuple(self.auth) if isinstance(self.auth, Sequence) else (self.auth,)
+
+    def mode(self, slot: str | None = None) -> Auth:
+        """The way that fills a slot, by default the recommended one; raises `Invalid` naming those there are."""
+        if slot is None:
+            return self.modes[0]
+        for auth in self.modes:
+            if auth.slot == slot:
+                return auth
+        known = ", ".join(auth.slot for auth in self.modes)
+        raise Invalid(f"{self.name} cannot be connected by {slot[:60]!r}", advice=f"Its ways are: {known}.")
 
     def listing(
         self,

@@ -1,54 +1,16 @@
-"""How a connection proves who it is: what a person must give, and how it goes on each request.
-
-Each kind of auth names its *slot*, a Pydantic model of what the slot holds (secrets as `SecretStr`), and how a request is signed. The
-same flow connects them all.
-"""
+"""The kinds of auth whose credential a person gives as it is: keys, tokens, passwords, and fields of a provider's own."""
 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model
+from pydantic import Field, SecretStr, create_model
 
-
-class Credential(BaseModel):
-    """What a slot holds: a frozen model that refuses unknown fields; mark every secret field as `SecretStr`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
-
-    def secrets(self) -> list[str]:
-        """The plain secret values, for redaction only."""
-        values = (getattr(self, name) for name in type(self).model_fields)
-        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-
-
-@runtime_checkable
-class Auth(Protocol):
-    """A way to authenticate."""
-
-    @property
-    def kind(self) -> str:
-        """Its stable name: `api_key`, `token`, `basic`, `custom`, …."""
-        ...
-
-    @property
-    def credential(self) -> type[Credential]:
-        """The model of what the slot holds."""
-        ...
-
-    @property
-    def help(self) -> str:
-        """Where a person finds or makes the credential."""
-        ...
-
-    def sign(self, request: httpx2.Request, credential: Any) -> None:
-        """Put the credential on a request."""
-        ...
+from tieline.sdk.auth.credential import Credential
 
 
 @dataclass(frozen=True)
@@ -63,6 +25,7 @@ class ApiKey:
     example: str | None = None
     help: str = ""
     kind: str = "api_key"
+    slot: str = "api_key"
 
     @property
     def credential(self) -> type[Credential]:
@@ -79,11 +42,24 @@ class ApiKey:
 
 
 def PersonalToken(  # noqa: N802  reads as the kind of auth that it is
-    *, field: str = "token", pattern: str | None = None, example: str | None = None, help: str = ""
+    *,
+    field: str = "token",
+    pattern: str | None = None,
+    example: str | None = None,
+    help: str = "",
+    slot: str = "token",
+    prefix: str = "Bearer ",
 ) -> ApiKey:
     """A token that a person made for themselves, sent as a bearer token (RFC 6750)."""
     return ApiKey(
-        header="Authorization", prefix="Bearer ", field=field, pattern=pattern, example=example, help=help, kind="token"
+        header="Authorization",
+        prefix=prefix,
+        field=field,
+        pattern=pattern,
+        example=example,
+        help=help,
+        kind="token",
+        slot=slot,
     )
 
 
@@ -93,6 +69,7 @@ class Basic:
 
     help: str = ""
     kind: str = "basic"
+    slot: str = "basic"
 
     @property
     def credential(self) -> type[Credential]:
@@ -130,6 +107,7 @@ class Custom:
     apply: Callable[[httpx2.Request, Any], None] = field(default=_unsigned, repr=False)
     help: str = ""
     kind: str = "custom"
+    slot: str = "custom"
 
     def sign(self, request: httpx2.Request, credential: Any) -> None:
         """Hand the request to the declared function."""
@@ -147,16 +125,3 @@ def _single(name: str, pattern: str | None, example: str | None, help: str) -> t
         json_schema_extra=extra,
     )
     return create_model("SingleSecret", __base__=Credential, **{name: (SecretStr, definition)})  # type: ignore[call-overload, no-any-return]  # pydantic types no computed field names
-
-
-def malformed_fields(credential: BaseModel) -> list[str]:
-    """Names of the secret fields whose value lacks the form that its provider's keys have."""
-    wrong = []
-    for name, definition in type(credential).model_fields.items():
-        extra = definition.json_schema_extra
-        pattern = extra.get("pattern") if isinstance(extra, dict) else None
-        value = getattr(credential, name)
-        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if isinstance(plain, str) and (not plain.isprintable() or (pattern and not re.fullmatch(str(pattern), plain))):
-            wrong.append(name)
-    return wrong
