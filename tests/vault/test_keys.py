@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from tieline.errors import KeyRingError
-from tieline.vault import KeyRingFile, LocalKeyRing, Place, Vault, load_or_create, save, with_new_key
+from tieline.vault import KeyRingFile, LocalKeyRing, Place, Vault, load_or_create, retire, save, with_new_key
+from tieline.vault.keys import FIRST_KEYS
+from tieline.vault.keys import SINGLE_KEYS as SINGLES
 
 PLACE = Place("org_a", "conn_1", "token", 1)
-SINGLES = ("fingerprint_key", "api_key_pepper", "cursor_key")
 
 
 @pytest.fixture
@@ -72,10 +73,10 @@ def test_the_umask_does_not_open_the_file(path: Path, umask: int) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_new_ring_has_four_different_random_keys() -> None:
+def test_a_new_ring_has_eight_different_random_keys() -> None:
     rings = [LocalKeyRing.generate() for _ in range(20)]
     keys = [key for ring in rings for key in (*ring.reveal()["keys"].values(), *(getattr(ring, n) for n in SINGLES))]
-    assert len(set(keys)) == 80
+    assert len(set(keys)) == 160
     assert len({ring.current_id for ring in rings}) == 20
     assert all(ring.ids == [ring.current_id] for ring in rings)
 
@@ -215,6 +216,34 @@ def test_a_damaged_ring_is_refused_and_not_quoted(
 
 
 @pytest.mark.parametrize(
+    "lacking", [["session_key"], ["audit_key", "checkpoint_key"], [name for name in SINGLES if name not in FIRST_KEYS]]
+)
+def test_a_ring_of_an_older_version_is_given_the_keys_that_it_lacks(path: Path, lacking: list[str]) -> None:
+    content = LocalKeyRing.generate().reveal()
+    older = {name: value for name, value in content.items() if name not in lacking}
+    write(path, json.dumps(older))
+    completed = load_or_create(path, may_create=False).reveal()
+    assert {name: completed[name] for name in older} == older
+    assert load_or_create(path, may_create=False).reveal() == completed
+    assert json.loads(path.read_text()) == completed
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert entries(path.parent) == ["keys.json"]
+
+
+def test_a_ring_that_cannot_be_completed_is_refused(path: Path) -> None:
+    content = LocalKeyRing.generate().reveal()
+    del content["session_key"]
+    write(path, json.dumps(content))
+    path.parent.chmod(0o500)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    with as_another_user(), pytest.raises(KeyRingError, match="cannot be replaced"):
+        load_or_create(path, may_create=False)
+    path.parent.chmod(0o700)
+    assert json.loads(path.read_text()) == content
+
+
+@pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 1, "format": 1}']
 )
 def test_a_file_that_is_not_a_json_object_is_refused_and_left_alone(path: Path, content: bytes) -> None:
@@ -260,15 +289,15 @@ def test_a_ring_cannot_be_copied_or_written_as_json() -> None:
         json.dumps(ring)
 
 
-def test_rotation_adds_a_current_key_and_keeps_all_else(path: Path) -> None:
+async def test_rotation_adds_a_current_key_and_keeps_all_else(path: Path) -> None:
     before = load_or_create(path, may_create=True)
-    sealed = Vault(before).seal(b"secret", PLACE)
+    sealed = await Vault(before).seal(b"secret", PLACE)
     save(with_new_key(before), path)
     after = load_or_create(path, may_create=False)
     assert after.ids == [*before.ids, after.current_id]
     assert after.current_id != before.current_id
     assert [getattr(after, name) for name in SINGLES] == [getattr(before, name) for name in SINGLES]
-    assert Vault(after).open(sealed, PLACE) == b"secret"
+    assert await Vault(after).open(sealed, PLACE) == b"secret"
     assert entries(path.parent) == ["keys.json"]
 
 
@@ -345,6 +374,25 @@ def test_processes_that_start_first_at_once_agree_on_one_ring(tmp_path: Path) ->
     assert [process.returncode for process in starts] == [0] * 4
 
 
+def test_processes_that_complete_an_older_ring_at_once_agree_on_its_keys(tmp_path: Path) -> None:
+    starts = [
+        subprocess.Popen([sys.executable, "-c", FIRST_START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    try:
+        for number in range(30):
+            path = tmp_path / str(number) / "keys.json"
+            path.parent.mkdir()
+            content = LocalKeyRing.generate().reveal()
+            write(path, json.dumps({name: content[name] for name in ("format", "current", "keys", *FIRST_KEYS)}))
+            assert len(set(_ask_all(starts, path))) == 1
+            assert entries(path.parent) == ["keys.json"]
+    finally:
+        for process in starts:
+            process.communicate()
+    assert [process.returncode for process in starts] == [0] * 4
+
+
 def _ask_all(starts: list[subprocess.Popen[str]], path: Path) -> list[str]:
     """Tell all processes to start on a path, and only then hear which ring each has."""
     for process in starts:
@@ -354,13 +402,52 @@ def _ask_all(starts: list[subprocess.Popen[str]], path: Path) -> list[str]:
     return [process.stdout.readline().strip() for process in starts if process.stdout is not None]
 
 
-def test_what_another_process_sealed_under_a_key_it_added_opens_here(tmp_path: Path) -> None:
+async def test_what_another_process_sealed_under_a_key_it_added_opens_here(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     ring = load_or_create(path, may_create=True)
     here, place = Vault(KeyRingFile(path, ring)), Place("org_1", "conn_1", "default", 1)
     rotated = with_new_key(ring)
     save(rotated, path)
-    sealed = Vault(rotated).seal(b"secret", place)
+    sealed = await Vault(rotated).seal(b"secret", place)
 
-    assert here.open(sealed, place) == b"secret"
-    assert here.open(Vault(ring).seal(b"older", place), place) == b"older"
+    assert await here.open(sealed, place) == b"secret"
+    assert await here.open(await Vault(ring).seal(b"older", place), place) == b"older"
+
+
+async def test_a_running_process_seals_under_a_key_that_another_has_added(path: Path) -> None:
+    ring = load_or_create(path, may_create=True)
+    here = Vault(KeyRingFile(path, ring))
+    assert await here.current_key() == ring.current_id
+    rotated = with_new_key(ring)
+    save(rotated, path)
+    assert await here.current_key() == rotated.current_id
+    assert await Vault(rotated).open(await here.seal(b"secret", PLACE), PLACE) == b"secret"
+
+
+async def test_a_running_process_goes_on_with_what_it_has_while_the_file_is_damaged_or_gone(path: Path) -> None:
+    ring = load_or_create(path, may_create=True)
+    here = Vault(KeyRingFile(path, ring))
+    sealed = await here.seal(b"secret", PLACE)
+    good = path.read_bytes()
+    write(path, "half")
+    assert await here.open(sealed, PLACE) == b"secret"
+    path.unlink()
+    assert await here.open(await here.seal(b"secret", PLACE), PLACE) == b"secret"
+    write(path, good)
+    rotated = with_new_key(ring)
+    save(rotated, path)
+    assert await here.current_key() == rotated.current_id
+
+
+def test_retiring_removes_exactly_one_key_and_never_the_current_one(path: Path) -> None:
+    ring = load_or_create(path, may_create=True)
+    rotated = with_new_key(ring)
+    save(rotated, path)
+    with pytest.raises(KeyRingError, match="current key cannot be retired"):
+        retire(path, rotated.current_id)
+    with pytest.raises(KeyRingError, match="no such key"):
+        retire(path, "kek_gone")
+    left = retire(path, ring.current_id).reveal()
+    assert left == rotated.reveal() | {"keys": {rotated.current_id: rotated.reveal()["keys"][rotated.current_id]}}
+    assert load_or_create(path, may_create=False).reveal() == left
+    assert entries(path.parent) == ["keys.json"]

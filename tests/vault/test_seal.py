@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,15 +12,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline.errors import VaultError
-from tieline.vault import KeyRing, LocalKeyRing, Place, Vault, key_id_of, with_new_key
+from tieline.vault import (
+    Bound,
+    DataKey,
+    KeyFailure,
+    KeyRing,
+    LocalKeyRing,
+    Place,
+    Vault,
+    Wrapped,
+    key_id_of,
+    with_new_key,
+)
+from tieline.vault.keys import SINGLE_KEYS
 
 PLACE = Place("org_a", "conn_1", "token", 3)
 SECRET = b"correct horse battery staple"
 RING = LocalKeyRing.generate()
 VAULT = Vault(RING)
+SINGLES = {name: bytes([100 + n]) * 32 for n, name in enumerate(SINGLE_KEYS)}
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-places = st.builds(Place, names, names, names, st.integers(0, 2**63 - 1))
+numbers = st.integers(0, 2**63 - 1)
+places = st.builds(Place, names, names, names, numbers, numbers)
 
 
 class Watched:
@@ -28,32 +42,44 @@ class Watched:
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
-        self.current_id = ring.current_id
         self.fingerprint_key = ring.fingerprint_key
         self.data_keys: list[bytes] = []
 
-    def wrap(self, data_key: bytes, aad: bytes) -> tuple[str, bytes]:
-        self.data_keys.append(data_key)
-        return self._ring.wrap(data_key, aad)
+    @property
+    def ids(self) -> list[str]:
+        return self._ring.ids
 
-    def unwrap(self, key_id: str, wrapped: bytes, aad: bytes) -> bytes:
-        return self._ring.unwrap(key_id, wrapped, aad)
+    async def current(self) -> str:
+        return await self._ring.current()
+
+    async def wrap(self, data_keys: Sequence[DataKey]) -> list[Wrapped | KeyFailure]:
+        self.data_keys += [one.key for one in data_keys]
+        return await self._ring.wrap(data_keys)
+
+    async def unwrap(self, several: Sequence[Bound]) -> list[bytes | KeyFailure]:
+        return await self._ring.unwrap(several)
+
+    async def rewrap(self, several: Sequence[Bound]) -> list[Wrapped | KeyFailure]:
+        return await self._ring.rewrap(several)
 
 
 class Unreachable(Watched):
     """A key service that is down, and whose errors repeat what they were given."""
 
-    def wrap(self, data_key: bytes, aad: bytes) -> tuple[str, bytes]:
-        raise ConnectionError(f"cannot wrap {data_key.hex()} for {aad!r}")
+    async def wrap(self, data_keys: Sequence[DataKey]) -> list[Wrapped | KeyFailure]:
+        raise ConnectionError(f"cannot wrap {data_keys[0].key.hex()} for {data_keys[0].aad!r}")
 
-    def unwrap(self, key_id: str, wrapped: bytes, aad: bytes) -> bytes:
-        raise ConnectionError(f"cannot unwrap {wrapped.hex()} of {key_id} for {aad!r}")
+    async def unwrap(self, several: Sequence[Bound]) -> list[bytes | KeyFailure]:
+        raise ConnectionError(f"cannot unwrap {several[0].wrapped.text.hex()} for {several[0].aad!r}")
+
+    async def rewrap(self, several: Sequence[Bound]) -> list[Wrapped | KeyFailure]:
+        raise ConnectionError(f"cannot rewrap {several[0].wrapped.text.hex()} for {several[0].aad!r}")
 
 
-def refusal(vault: Vault, sealed: bytes, place: Place) -> str | None:
+async def refusal(vault: Vault, sealed: bytes, place: Place) -> str | None:
     """What opening says, or None if it opens."""
     try:
-        vault.open(sealed, place)
+        await vault.open(sealed, place)
     except VaultError as error:
         quiet = error.__cause__ is None and error.__suppress_context__ and not error.details
         return str(error) if quiet else f"{error} and more"
@@ -72,13 +98,13 @@ def join(head: bytes, wrapped: bytes, nonce: bytes, body: bytes) -> bytes:
 
 
 @given(st.binary(max_size=5000), places)
-def test_what_was_sealed_for_a_place_opens_there(secret: bytes, place: Place) -> None:
-    assert VAULT.open(VAULT.seal(secret, place), place) == secret
+async def test_what_was_sealed_for_a_place_opens_there(secret: bytes, place: Place) -> None:
+    assert await VAULT.open(await VAULT.seal(secret, place), place) == secret
 
 
 @given(places, places)
-def test_a_secret_opens_at_no_other_place(one: Place, other: Place) -> None:
-    refused = refusal(VAULT, VAULT.seal(SECRET, one), other)
+async def test_a_secret_opens_at_no_other_place(one: Place, other: Place) -> None:
+    refused = await refusal(VAULT, await VAULT.seal(SECRET, one), other)
     assert refused == (None if one == other else "Credential decryption failed")
 
 
@@ -86,21 +112,22 @@ def test_a_secret_opens_at_no_other_place(one: Place, other: Place) -> None:
     "elsewhere",
     [
         replace(PLACE, org_id="org_b"),
-        replace(PLACE, connection_id="conn_2"),
+        replace(PLACE, owner_id="conn_2"),
         replace(PLACE, slot="password"),
         replace(PLACE, version=2),
         replace(PLACE, version=4),
         replace(PLACE, version=-1),
+        replace(PLACE, serial=1),
         Place("org_ac", "onn_1", "token", 3),
         Place("org_a", "conn_1t", "oken", 3),
         Place("conn_1", "org_a", "token", 3),
         Place("", "org_aconn_1", "token", 3),
     ],
 )
-def test_a_copied_row_does_not_open(elsewhere: Place) -> None:
-    sealed = VAULT.seal(SECRET, PLACE)
-    assert refusal(VAULT, sealed, elsewhere) == "Credential decryption failed"
-    assert refusal(VAULT, sealed, PLACE) is None
+async def test_a_copied_row_does_not_open(elsewhere: Place) -> None:
+    sealed = await VAULT.seal(SECRET, PLACE)
+    assert await refusal(VAULT, sealed, elsewhere) == "Credential decryption failed"
+    assert await refusal(VAULT, sealed, PLACE) is None
 
 
 def mutations(sealed: bytes) -> Iterator[bytes]:
@@ -117,38 +144,37 @@ def mutations(sealed: bytes) -> Iterator[bytes]:
         yield added + sealed
 
 
-def test_of_five_thousand_mutations_none_opens_and_all_say_the_same() -> None:
-    sealed = VAULT.seal(SECRET, PLACE)
+async def test_of_five_thousand_mutations_none_opens_and_all_say_the_same() -> None:
+    sealed = await VAULT.seal(SECRET, PLACE)
     mutated = set(mutations(sealed)) - {sealed}
     assert len(mutated) > 5000
-    assert {refusal(VAULT, mutation, PLACE) for mutation in mutated} == {"Credential decryption failed"}
+    assert {await refusal(VAULT, mutation, PLACE) for mutation in mutated} == {"Credential decryption failed"}
 
 
-def test_parts_of_two_sealed_secrets_cannot_be_exchanged() -> None:
-    one, other = split(VAULT.seal(SECRET, PLACE)), split(VAULT.seal(SECRET, PLACE))
-    assert refusal(VAULT, join(*one), PLACE) is None
+async def test_parts_of_two_sealed_secrets_cannot_be_exchanged() -> None:
+    one, other = split(await VAULT.seal(SECRET, PLACE)), split(await VAULT.seal(SECRET, PLACE))
+    assert await refusal(VAULT, join(*one), PLACE) is None
     for part in (1, 2, 3):
         mixed = list(one)
         mixed[part] = other[part]
-        assert refusal(VAULT, join(*mixed), PLACE) == "Credential decryption failed"
+        assert await refusal(VAULT, join(*mixed), PLACE) == "Credential decryption failed"
 
 
-def test_a_sealed_secret_cannot_be_claimed_for_another_key() -> None:
+async def test_a_sealed_secret_cannot_be_claimed_for_another_key() -> None:
     key = bytes(range(32))
-    singles = {name: bytes([n]) * 32 for n, name in enumerate(("fingerprint_key", "api_key_pepper", "cursor_key"))}
-    sealed = Vault(LocalKeyRing({"kek_1": key}, current_id="kek_1", **singles)).seal(SECRET, PLACE)
-    renamed = Vault(LocalKeyRing({"kek_2": key}, current_id="kek_2", **singles))
-    assert refusal(renamed, sealed.replace(b"kek_1", b"kek_2"), PLACE) == "Credential decryption failed"
+    sealed = await Vault(LocalKeyRing({"kek_1": key}, current_id="kek_1", **SINGLES)).seal(SECRET, PLACE)
+    renamed = Vault(LocalKeyRing({"kek_2": key}, current_id="kek_2", **SINGLES))
+    assert await refusal(renamed, sealed.replace(b"kek_1", b"kek_2"), PLACE) == "Credential decryption failed"
 
 
-def test_another_ring_opens_nothing() -> None:
-    sealed = VAULT.seal(SECRET, PLACE)
-    assert refusal(Vault(LocalKeyRing.generate()), sealed, PLACE) == "Credential decryption failed"
+async def test_another_ring_opens_nothing() -> None:
+    sealed = await VAULT.seal(SECRET, PLACE)
+    assert await refusal(Vault(LocalKeyRing.generate()), sealed, PLACE) == "Credential decryption failed"
 
 
-def test_data_keys_and_nonces_never_repeat() -> None:
+async def test_data_keys_and_nonces_never_repeat() -> None:
     ring = Watched(RING)
-    parts = [split(Vault(ring).seal(SECRET, PLACE)) for _ in range(1000)]
+    parts = [split(await Vault(ring).seal(SECRET, PLACE)) for _ in range(1000)]
     assert len(set(ring.data_keys)) == 1000
     assert {len(key) for key in ring.data_keys} == {32}
     body_nonces = {nonce for _, _, nonce, _ in parts}
@@ -156,17 +182,17 @@ def test_data_keys_and_nonces_never_repeat() -> None:
     assert len(body_nonces | wrap_nonces) == 2000
 
 
-def test_a_sealed_secret_shows_neither_secret_nor_data_key() -> None:
+async def test_a_sealed_secret_shows_neither_secret_nor_data_key() -> None:
     ring = Watched(RING)
-    sealed = Vault(ring).seal(SECRET, PLACE)
+    sealed = await Vault(ring).seal(SECRET, PLACE)
     assert SECRET not in sealed
     assert ring.data_keys[0] not in sealed
 
 
-def test_a_sealed_secret_names_its_key() -> None:
+async def test_a_sealed_secret_names_its_key() -> None:
     rotated = with_new_key(RING)
-    assert key_id_of(VAULT.seal(SECRET, PLACE)) == RING.current_id
-    assert key_id_of(Vault(rotated).seal(SECRET, PLACE)) == rotated.current_id != RING.current_id
+    assert key_id_of(await VAULT.seal(SECRET, PLACE)) == RING.current_id
+    assert key_id_of(await Vault(rotated).seal(SECRET, PLACE)) == rotated.current_id != RING.current_id
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\1", b"\2\0\0\0\1k\0\0\0\0", b"\1\0\0\0\5kek", b"\1\0\0\0\1\xff\0\0\0\0"])
@@ -175,40 +201,38 @@ def test_the_key_of_something_else_cannot_be_named(damaged: bytes) -> None:
         key_id_of(damaged)
 
 
-def test_old_ciphertexts_open_after_a_rotation_and_new_ones_need_the_new_key() -> None:
+async def test_old_ciphertexts_open_after_a_rotation_and_new_ones_need_the_new_key() -> None:
     rotated = with_new_key(with_new_key(RING))
-    old, new = VAULT.seal(SECRET, PLACE), Vault(rotated).seal(SECRET, PLACE)
-    assert Vault(rotated).open(old, PLACE) == Vault(rotated).open(new, PLACE) == SECRET
-    assert refusal(VAULT, new, PLACE) == "Credential decryption failed"
+    old, new = await VAULT.seal(SECRET, PLACE), await Vault(rotated).seal(SECRET, PLACE)
+    assert await Vault(rotated).open(old, PLACE) == await Vault(rotated).open(new, PLACE) == SECRET
+    assert await refusal(VAULT, new, PLACE) == "Credential decryption failed"
 
 
-def test_a_failing_key_service_gives_the_plain_error_and_tells_nothing() -> None:
+async def test_a_failing_key_service_gives_the_plain_error_and_tells_nothing() -> None:
     vault = Vault(Unreachable(RING))
     with pytest.raises(VaultError, match=r"^Credential encryption failed$") as caught:
-        vault.seal(SECRET, PLACE)
+        await vault.seal(SECRET, PLACE)
     shown = "".join(traceback.format_exception(caught.value))
     assert "ConnectionError" not in shown
     assert PLACE.org_id not in shown
     assert caught.value.status == 503
-    assert refusal(vault, VAULT.seal(SECRET, PLACE), PLACE) == "Credential decryption failed"
+    assert await refusal(vault, await VAULT.seal(SECRET, PLACE), PLACE) == "Credential decryption failed"
 
 
-def test_a_place_that_cannot_be_written_down_is_refused() -> None:
+async def test_a_place_that_cannot_be_written_down_is_refused() -> None:
     for impossible in (replace(PLACE, version=-1), replace(PLACE, version=2**64), replace(PLACE, slot="\ud800")):
         with pytest.raises(VaultError, match=r"^Credential encryption failed$"):
-            VAULT.seal(SECRET, impossible)
+            await VAULT.seal(SECRET, impossible)
 
 
-def test_the_format_is_the_documented_one() -> None:
+async def test_the_format_is_the_documented_one() -> None:
     key, data_key = bytes(range(32)), bytes(range(32, 64))
-    ring = LocalKeyRing(
-        {"k": key}, current_id="k", fingerprint_key=b"f" * 32, api_key_pepper=b"p" * 32, cursor_key=b"c" * 32
-    )
-    bound = b"\1" + b"\0\0\0\5org_a" + b"\0\0\0\6conn_1" + b"\0\0\0\5token" + b"\0\0\0\0\0\0\0\3"
+    ring = LocalKeyRing({"k": key}, current_id="k", **SINGLES)
+    bound = b"\1" + b"\0\0\0\5org_a" + b"\0\0\0\6conn_1" + b"\0\0\0\5token" + b"\0\0\0\0\0\0\0\3" + b"\0\0\0\0\0\0\0\2"
     wrapped = b"n" * 12 + AESGCM(key).encrypt(b"n" * 12, data_key, b"\0\0\0\1k" + bound)
     body = b"m" * 12 + AESGCM(data_key).encrypt(b"m" * 12, SECRET, bound)
     sealed = b"\1" + b"\0\0\0\1k" + len(wrapped).to_bytes(4, "big") + wrapped + body
-    assert Vault(ring).open(sealed, PLACE) == SECRET
+    assert await Vault(ring).open(sealed, replace(PLACE, serial=2)) == SECRET
 
 
 @given(st.binary(max_size=100))

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from tieline.cli import exits
 from tieline.cli.session import NounGroup, Opened, opened
-from tieline.cli.show import Columns, say, show_json, show_listing
+from tieline.cli.show import Columns, say, show_json, show_listing, warn
+
+if TYPE_CHECKING:
+    from tieline.flows.rewrap import Rewrapped
+
+_COLUMNS: Columns = [
+    ("id", "id"), ("lives in", "lives_in"), ("seals new credentials", "current"), ("stored values that need it", "in_use"),
+]  # fmt: skip
 
 
 @click.group("keys", cls=NounGroup)
@@ -16,28 +27,94 @@ def command() -> None:
 @command.command("list")
 @opened
 async def list_(here: Opened) -> None:
-    """List the names of the keys, and which are in use."""
-    from tieline.store.credentials import keys_in_use
+    """List the names of the keys, where each lives, and how many stored values need it."""
+    from tieline.flows.rewrap import list_keys
 
-    async with here.parts.db.system() as work:
-        used = await keys_in_use(work)
-    ring = here.tieline.ring
-    rows = [{"id": one, "current": one == ring.current_id, "in_use": one in used} for one in ring.ids]
-    columns: Columns = [("id", "id"), ("seals new credentials", "current"), ("needed by stored ones", "in_use")]
-    show_listing({"items": rows, "next": None}, columns, json=here.session.json)
+    rows = [asdict(one) for one in await list_keys(here.parts)]
+    show_listing({"items": rows, "next": None}, _COLUMNS, json=here.session.json)
+    if not here.session.json and not any(row["current"] for row in rows):
+        warn("The key service cannot be reached, so nothing can be sealed now.")
 
 
 @command.command("rotate")
+@click.option("--no-rewrap", is_flag=True, help="Leave stored values under the former key for now.")
 @opened
-async def rotate(here: Opened) -> None:
-    """Add a key that seals from now on; the older ones go on opening what they sealed."""
-    from tieline.vault import save, with_new_key
+async def rotate(here: Opened, no_rewrap: bool) -> int:
+    """Add a key that seals from now on, and bring all that is stored under it; nothing need be stopped for it."""
+    from tieline.errors import Conflict
+    from tieline.vault import load_or_create, save, with_new_key
 
-    ring = with_new_key(here.tieline.ring)
-    save(ring, here.tieline.settings.key_ring_path)
+    if here.tieline.settings.key_service:
+        raise Conflict(
+            "The encryption key is kept by a key service", advice="Rotate it there, then run: tieline keys re-seal"
+        )
+    path = here.tieline.settings.key_ring_path
+    ring = with_new_key(load_or_create(path, may_create=False))
+    save(ring, path)
+    await _record(here, "key.rotated", ring.current_id)
+    made = {"id": ring.current_id, "current": True}
+    if not here.session.json:
+        say(f"{ring.current_id} seals new credentials from now on, in running servers and workers too.")
+        say(f"Keep a copy of {path}: without it no stored credential can be read.")
+    if no_rewrap:
+        if here.session.json:
+            show_json(made)
+        return exits.FINE
+    return await _re_seal(here, made)
+
+
+@command.command("re-seal")
+@opened
+async def re_seal(here: Opened) -> int:
+    """Bring what is stored under former keys under the current one; cut off, it goes on where it was."""
+    return await _re_seal(here, {})
+
+
+@command.command("retire")
+@click.argument("key_id", metavar="KEY")
+@opened
+async def retire(here: Opened, key_id: str) -> None:
+    """Remove a former key from the key ring, for good. Backups from before the re-sealing cannot be read without it."""
+    from tieline.flows.rewrap import retire_key
+
+    await retire_key(here.parts, here.tieline.settings.key_ring_path, key_id)
+    await _record(here, "key.retired", key_id)
     if here.session.json:
-        show_json({"id": ring.current_id, "current": True, "in_use": False})
-        return
-    say(f"{ring.current_id} seals new credentials from now on.")
-    say("Running servers and workers open what it seals at once, and seal with it from their next start on.")
-    say(f"Keep a copy of {here.tieline.settings.key_ring_path}: without it no stored credential can be read.")
+        show_json({"id": key_id, "retired": True})
+    else:
+        say(
+            f"{key_id} is retired. Backups made before the re-sealing need it: keep their copy of the key ring as long as them."
+        )
+
+
+async def _re_seal(here: Opened, made: dict[str, Any]) -> int:
+    from tieline.cli.counting import counting
+    from tieline.flows.rewrap import key_usage, list_keys, rewrap
+
+    current = {one.id for one in await list_keys(here.parts) if one.current}
+    total = sum(count for key_id, count in (await key_usage(here.parts)).items() if key_id not in current)
+    shown = 0
+    with counting(total, "re-sealing") as advance:
+
+        def told(state: Rewrapped) -> None:
+            nonlocal shown
+            advance(state.done - shown)
+            shown = state.done
+
+        state = await rewrap(here.parts, told=told)
+    if state.done:
+        await _record(here, "key.rewrapped", None, done=state.done, failed=state.failed)
+    if here.session.json:
+        show_json({**made, "total": state.total, "done": state.done, "failed": state.failed, "left": state.left})
+    else:
+        say(f"{state.done} of {state.total} stored values were brought under the current key.")
+        if state.failed:
+            warn(f"{state.failed} could not be: they are damaged, or their key is missing. The log says more.")
+    return exits.FAILED if state.failed else exits.FINE
+
+
+async def _record(here: Opened, action: str, target: str | None, **details: Any) -> None:
+    from tieline.flows.audit import record
+
+    async with here.work() as work:
+        await record(work, here.parts, action, target, **details)

@@ -1,9 +1,9 @@
-"""Sealing: a credential goes in as bytes and comes out as bytes that only its own place can open.
+"""Sealing: a secret goes in as bytes and comes out as bytes that only its own place can open.
 
 Each call makes a random data key, encrypts the secret with it (AES-256-GCM) and has the key ring encrypt the data key.
-Both ciphertexts are bound to the credential's `Place`, so that a row copied to another organization, connection, slot
-or version does not open there. A key used once has no nonce to repeat, and a new key-encryption key needs only the data
-key to be encrypted anew. A sealed credential describes itself:
+Both ciphertexts are bound to the secret's `Place`, so that a row copied to another organization, owner, slot or version
+does not open there. A key used once has no nonce to repeat, and a new key-encryption key needs only the data key to be
+encrypted anew. What was sealed describes itself:
 
     1 byte    format, 1
     4 + n     name of the key-encryption key, its length first (big-endian)
@@ -15,58 +15,126 @@ key to be encrypted anew. A sealed credential describes itself:
 from __future__ import annotations
 
 import hmac
+import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tieline.errors import VaultError
+from tieline.vault.encryption import Bound, DataKey, KeyFailure, Wrapped, only
 from tieline.vault.keys import KEY_BYTES, NONCE_BYTES
 
 if TYPE_CHECKING:
-    from tieline.vault.keys import KeyRing
+    from tieline.vault.encryption import KeyRing
 
 _FORMAT: Final = b"\x01"
 _FINGERPRINT_DIGITS: Final = 8
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sealed credential belongs, and the only place where it opens. `version` is not negative."""
+    """Where something sealed belongs, and the only place where it opens. `version` and `serial` are not negative."""
 
     org_id: str
-    connection_id: str
+    owner_id: str
     slot: str
     version: int
+    serial: int = 0
+
+
+class _Parts(NamedTuple):
+    wrapped: Wrapped
+    rest: bytes
+    """Nonce and ciphertext, which a new key leaves as they are."""
 
 
 class Vault:
-    """Seals and opens credentials under a key ring."""
+    """Seals and opens secrets under a key ring.
+
+    An error of its says no more than whether sealing or opening failed; why, in a word, is for the operator's log.
+    """
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
-    def seal(self, secret: bytes, place: Place) -> bytes:
+    async def seal(self, secret: bytes, place: Place) -> bytes:
         """Encrypt a secret for one place, differently each time; raises `VaultError`."""
         try:
             bound = _bind(place)
             data_key, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
-            key_id, wrapped = self._keys.wrap(data_key, bound)
-            body = AESGCM(data_key).encrypt(nonce, secret, bound)
-            return _FORMAT + _frame(key_id.encode(), wrapped) + nonce + body
-        except Exception:  # noqa: BLE001  a key service fails in its own ways, and its words may hold a secret
+            wrapped = only(await self._keys.wrap([DataKey(data_key, bound)]))
+            return _join(wrapped, nonce + AESGCM(data_key).encrypt(nonce, secret, bound))
+        except Exception as error:  # noqa: BLE001  a key service fails in its own ways, and its words may hold a secret
+            _explain(error)
             raise VaultError("Credential encryption failed") from None
 
-    def open(self, sealed: bytes, place: Place) -> bytes:
+    async def open(self, sealed: bytes, place: Place) -> bytes:
         """Decrypt what `seal` made for this place; raises `VaultError`, the same one whatever is wrong."""
         try:
             bound = _bind(place)
-            key_id, wrapped, nonce, body = _split(sealed)
-            data_key = self._keys.unwrap(key_id, wrapped, bound)
-            return AESGCM(data_key).decrypt(nonce, body, bound)
-        except Exception:  # noqa: BLE001  which part was wrong would help whoever is guessing
+            wrapped, rest = _split(sealed)
+            data_key = only(await self._keys.unwrap([Bound(wrapped, bound)]))
+            return AESGCM(data_key).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], bound)
+        except Exception as error:  # noqa: BLE001  which part was wrong would help whoever is guessing
+            _explain(error)
             raise VaultError("Credential decryption failed") from None
+
+    async def rewrap(self, sealed: bytes, place: Place) -> bytes | None:
+        """The same secret with its data key under the current key; `None` if it is already. Raises `VaultError`."""
+        (outcome,) = await self.rewrap_many([(sealed, place)])
+        if isinstance(outcome, VaultError):
+            raise outcome
+        return outcome
+
+    async def rewrap_many(self, several: Sequence[tuple[bytes, Place]]) -> list[bytes | VaultError | None]:
+        """`rewrap` for many at once: one outcome for each, in order; one that cannot be done does not stop the others.
+
+        Raises `VaultError` if the current key cannot be used.
+        """
+        current = await self.current_key()
+        outcomes: list[bytes | VaultError | None] = [None] * len(several)
+        under_others: dict[int, tuple[Bound, bytes]] = {}
+        for number, (sealed, place) in enumerate(several):
+            try:
+                wrapped, rest = _split(sealed)
+                if wrapped.key_id != current:
+                    under_others[number] = Bound(wrapped, _bind(place)), rest
+            except (ValueError, OverflowError):
+                outcomes[number] = VaultError("Credential decryption failed")
+        anew = await self._rewrap([bound for bound, _ in under_others.values()])
+        for (number, (_, rest)), wrapped_anew in zip(under_others.items(), anew, strict=True):
+            if isinstance(wrapped_anew, KeyFailure):
+                outcomes[number] = VaultError("Credential encryption failed")
+            else:
+                outcomes[number] = _join(wrapped_anew, rest)
+        return outcomes
+
+    async def _rewrap(self, several: list[Bound]) -> list[Wrapped | KeyFailure]:
+        try:
+            outcomes = await self._keys.rewrap(several) if several else []
+        except Exception as error:  # noqa: BLE001  as in `seal`
+            _explain(error)
+            raise VaultError("Credential encryption failed") from None
+        for reason in {one.reason for one in outcomes if isinstance(one, KeyFailure)}:
+            _explain(KeyFailure(reason))
+        return outcomes
+
+    async def current_key(self) -> str:
+        """The name of the key that seals now, which is asked to work for it; raises `VaultError`."""
+        try:
+            return await self._keys.current()
+        except Exception as error:  # noqa: BLE001  as in `seal`
+            _explain(error)
+            raise VaultError("Credential encryption failed") from None
+
+    @property
+    def local_keys(self) -> list[str]:
+        """The names of the key-encryption keys in the key ring file, the oldest first."""
+        return self._keys.ids
 
     def fingerprint(self, secret: bytes, *, org_id: str) -> str:
         """Eight hex digits by which an organization recognises a secret.
@@ -79,17 +147,24 @@ class Vault:
 
 
 def key_id_of(sealed: bytes) -> str:
-    """The name of the key-encryption key that a sealed credential needs; not authenticated. Raises `VaultError`."""
+    """The name of the key-encryption key that something sealed needs; not authenticated. Raises `VaultError`."""
     try:
-        return _split(sealed)[0]
+        return _split(sealed).wrapped.key_id
     except ValueError:
         raise VaultError("Credential decryption failed") from None
 
 
+def _explain(error: Exception) -> None:
+    """Tell the operator why, in a word of ours; any other error by its type alone."""
+    reason = error.reason if isinstance(error, KeyFailure) else type(error).__name__
+    _log.warning("the vault could not do its work: %s", reason)
+
+
 def _bind(place: Place) -> bytes:
     """The associated data of both ciphertexts; no two places encode alike."""
-    names = (place.org_id, place.connection_id, place.slot)
-    return _FORMAT + _frame(*(name.encode() for name in names)) + place.version.to_bytes(8, "big")
+    names = (place.org_id, place.owner_id, place.slot)
+    numbers = (place.version, place.serial)
+    return _FORMAT + _frame(*(name.encode() for name in names)) + b"".join(one.to_bytes(8, "big") for one in numbers)
 
 
 def _frame(*parts: bytes) -> bytes:
@@ -97,13 +172,17 @@ def _frame(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def _split(sealed: bytes) -> tuple[str, bytes, bytes, bytes]:
-    """Key name, encrypted data key, nonce and ciphertext; raises `ValueError` if it is not of our format."""
+def _join(wrapped: Wrapped, rest: bytes) -> bytes:
+    return _FORMAT + _frame(wrapped.key_id.encode(), wrapped.text) + rest
+
+
+def _split(sealed: bytes) -> _Parts:
+    """The encrypted data key, and nonce with ciphertext; raises `ValueError` if it is not of our format."""
     if sealed[:1] != _FORMAT:
         raise ValueError("unknown format")
     key_id, rest = _take(sealed[1:])
     wrapped, rest = _take(rest)
-    return key_id.decode(), wrapped, rest[:NONCE_BYTES], rest[NONCE_BYTES:]
+    return _Parts(Wrapped(key_id.decode(), wrapped), rest)
 
 
 def _take(framed: bytes) -> tuple[bytes, bytes]:
