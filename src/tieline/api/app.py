@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from tieline.api import issuer
 from tieline.api.caller import PartsOf
 from tieline.api.describe import openapi_of, problem_response
 from tieline.api.docs import render_docs
@@ -21,12 +22,18 @@ from tieline.api.problem import on_error, on_http_error, on_invalid
 from tieline.api.schemas import answer
 from tieline.api.v1 import (
     api_keys,
+    audit,
     connections,
     controls,
+    credentials,
     entities,
     events,
     evidence,
     findings,
+    imports,
+    keys,
+    oauth,
+    oauth_apps,
     platform,
     providers,
     runs,
@@ -34,7 +41,7 @@ from tieline.api.v1 import (
 from tieline.errors import TielineError
 from tieline.flows.parts import Parts
 
-NOUNS = (providers, connections, runs, entities, findings, controls, evidence, events, api_keys, platform)
+NOUNS = (providers, oauth_apps, oauth, imports, connections, credentials, runs, entities, findings, controls, evidence, events, audit, api_keys, keys, platform)
 
 _ABOUT = """Connect accounts, read them, and keep evidence of what is found.
 
@@ -106,6 +113,7 @@ def _assemble(lifespan: Any = None) -> FastAPI:
     )
     for noun in NOUNS:
         app.include_router(noun.router, prefix="/v1")
+    app.include_router(issuer.router)
     _add_health(app)
     app.add_exception_handler(TielineError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 
+from tieline.access.actor import act_as
 from tieline.access.api_keys import check_key
 from tieline.access.roles import Caller, Role
 from tieline.errors import NotAuthenticated
@@ -27,11 +28,13 @@ async def get_parts(request: Request) -> Parts:
 
 
 async def authenticate(request: Request, key: Annotated[str | None, Security(_scheme)] = None) -> Caller:
-    """Who asks; raises `NotAuthenticated`, the same for every key that does not work."""
+    """Who asks, and acts from here on; raises `NotAuthenticated`, the same for every key that does not work."""
     if not key:
         raise NotAuthenticated(f"There is no {HEADER} header")
     parts: Parts = request.app.state.parts
-    return await check_key(parts.db, request.app.state.pepper, key, now=parts.clock.now())
+    caller = await check_key(parts.db, request.app.state.pepper, key, now=parts.clock.now())
+    act_as(caller.actor)
+    return caller
 
 
 def must_be(role: Role) -> Callable[[Caller], Awaitable[Caller]]:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tieline.access.actor import SYSTEM, acting_as
 from tieline.api.problem import Failed, answer_problem, on_away
 from tieline.ids import new_id
 from tieline.log import bind
@@ -36,7 +37,7 @@ class Frame:
             return
         request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
-        told: dict[str, Any] = {"method": scope["method"], "path": scope["path"]}
+        told: dict[str, Any] = {"method": scope["method"], "path": _shown(scope["path"])}
         begun = time.perf_counter()
 
         async def stamped(message: Message) -> None:
@@ -46,13 +47,19 @@ class Frame:
                 message = {**message, "headers": [*message.get("headers", ()), *own]}
             await send(message)
 
-        with bind(request_id=request_id):
+        with bind(request_id=request_id), acting_as(SYSTEM):
             try:
                 await self._app(scope, receive, stamped)
             except Exception as error:  # noqa: BLE001  the last place where an answer can be given
                 await _answer_failure(error, Request(scope, receive), stamped, answered="status" in told)
             milliseconds = round((time.perf_counter() - begun) * 1000, 1)
             _log.info("Answered", extra=told | {"milliseconds": milliseconds})
+
+
+def _shown(path: str) -> str:
+    """The path without what opens a sign-in to whoever has it. No query is ever shown."""
+    head, begin, _ticket = path.partition("/oauth/begin/")
+    return head + begin
 
 
 async def _answer_failure(error: Exception, request: Request, send: Send, *, answered: bool) -> None:

@@ -137,6 +137,22 @@ ConnectionId = Annotated[str, id_of("conn", "The connection that it comes from."
 ProviderSlug = Annotated[str, Field(description="The provider's slug.", examples=["okta"])]
 ExternalId = Annotated[str, Field(description="Its id at the provider.", examples=["00u1a2b3c4"])]
 
+Way = Annotated[
+    str,
+    Field(
+        description="The way to authenticate, by its slot.", pattern=r"^[a-z][a-z0-9_]*$", max_length=60, examples=["token"]
+    ),
+]
+Credential = Annotated[
+    dict[str, Any],
+    Field(
+        description="The credential's fields, as the provider's setup names them, at most 100 KB. No route gives it back.",
+        examples=[{"token": "lks_…"}],
+        json_schema_extra={"writeOnly": True},
+        repr=False,
+    ),
+]
+
 
 def answer(content: Any, status: int = 200) -> Response:
     """Rows as JSON; they are plain already, so nothing is validated again on the way out."""

@@ -9,12 +9,12 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tieline.access.api_keys import create_key
 from tieline.access.roles import Role
 from tieline.api.body import Given, JsonBody
 from tieline.api.caller import Admin, PartsOf
 from tieline.api.describe import documented
 from tieline.api.schemas import Moment, Name, Page, Paged, Row, answer, cursor_of, id_in_path, id_of, time_of
+from tieline.flows import api_keys as flow
 from tieline.flows.parts import Parts
 from tieline.flows.views import JsonRow, api_key_row, listing
 from tieline.store import api_keys as store
@@ -60,10 +60,10 @@ class ApiKeyQuery(Paged):
 
 async def make_key(parts: Parts, request: Request, org_id: str, wanted: NewApiKey) -> JsonRow:
     """Make a key for an organization; its row, with the key in plain."""
-    now, pepper = parts.clock.now(), request.app.state.pepper
-    async with parts.db.work(org_id) as work:
-        made = await create_key(work, pepper, name=wanted.name, role=wanted.role, now=now, expires_at=wanted.expires_at)
-    return api_key_row(made.row, now=now) | {"key": made.plain}
+    made = await flow.create_api_key(
+        parts, org_id, request.app.state.pepper, name=wanted.name, role=wanted.role, expires_at=wanted.expires_at
+    )
+    return api_key_row(made.row, now=parts.clock.now()) | {"key": made.plain}
 
 
 @router.post("/api-keys", **documented(MadeApiKey, status=201, body=NewApiKey))
@@ -91,8 +91,5 @@ async def revoke_api_key(
     parts: PartsOf, caller: Admin, key_id: Annotated[str, id_in_path("key", "The key's id.")]
 ) -> Response:
     """Make a key, of a role no higher than one's own, useless at once; a second time changes nothing."""
-    now = parts.clock.now()
-    async with parts.db.work(caller.org_id) as work:
-        revoked = await store.revoke_api_key(work, key_id, now=now)
-        caller.must_be(revoked.role)  # type: ignore[arg-type]  # the column holds only roles
-    return answer(api_key_row(revoked, now=now))
+    revoked = await flow.revoke_api_key(parts, caller.org_id, key_id, caller=caller)
+    return answer(api_key_row(revoked, now=parts.clock.now()))

@@ -15,12 +15,15 @@ from tieline.api.idempotency import once
 from tieline.api.schemas import (
     SLUG,
     ConnectionId,
+    Credential,
+    Moment,
     Name,
     Page,
     Paged,
     ProviderSlug,
     Reason,
     Row,
+    Way,
     answer,
     cursor_of,
     id_in_path,
@@ -30,8 +33,11 @@ from tieline.api.schemas import (
 )
 from tieline.api.v1.runs import Run
 from tieline.flows import connect as flow
+from tieline.flows import disconnect as ending
+from tieline.flows.pauses import pause, resume
+from tieline.flows.reconfigure import reconfigure
 from tieline.flows.sync import request_sync
-from tieline.flows.views import connection_row, listing, run_row, schedule_row
+from tieline.flows.views import connection_row, disconnected_row, listing, run_row, schedule_row
 from tieline.store import connections as store
 from tieline.store.schedules import list_schedules
 
@@ -39,15 +45,6 @@ router = APIRouter(tags=["connections"])
 
 Id = Annotated[str, id_in_path("conn", "The connection.")]
 Status = Literal["active", "degraded", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"]
-Credential = Annotated[
-    dict[str, Any],
-    Field(
-        description="The credential's fields, as the provider's setup names them, at most 100 KB. No route gives it back.",
-        examples=[{"token": "lks_…"}],
-        json_schema_extra={"writeOnly": True},
-        repr=False,
-    ),
-]
 Options = Annotated[
     dict[str, Any],
     Field(
@@ -80,10 +77,20 @@ class Connection(Row):
     overrides: dict[str, Any] = Field(description="Its own filters and fields.", examples=[{}])
     scopes: list[str] | None = Field(description="Permissions it is known to have.", examples=[["people:read"]])
     missing_scopes: list[str] = Field(description="Permissions that some operation lacks.", examples=[[]])
+    remarks: list[str] = Field(description="What else the test call found, in words.", examples=[[]])
+    expires_at: str | None = time_of("When the credential ends, if that is known.")
     created_at: str = time_of("When it was connected.")
     updated_at: str = time_of("When it last changed.")
     validated_at: str = time_of("When the credential last passed the test call.")
     disconnected_at: str | None = time_of("When it was disconnected.")
+
+
+class Disconnected(Connection):
+    """A connection that is no more, and what is left to do."""
+
+    revoked: int = Field(description="Credentials that the provider was told to forget.", examples=[1])
+    to_revoke: int = Field(description="Those that it could not be told of yet; tried again for a day.", examples=[0])
+    remains: str = Field(description="What a person must still do at the provider.", examples=["Delete the token."])
 
 
 class Schedule(Row):
@@ -117,6 +124,10 @@ class NewConnection(Given):
     provider: str = Field(description="The provider's slug.", pattern=SLUG, max_length=60, examples=["sandbox"])
     options: Options = Field(default_factory=dict)
     credential: Credential
+    by: Way | None = None
+    expires_at: Moment | None = Field(
+        default=None, description="When the credential ends, to be warned before.", examples=["2027-01-31T00:00:00Z"]
+    )
     name: Name | None = None
 
 
@@ -126,12 +137,6 @@ class ConnectionChange(Given):
     name: Name | None = None
     options: Options | None = None
     overrides: Overrides | None = None
-
-
-class NewCredential(Given):
-    """A new credential for the same account."""
-
-    credential: Credential
 
 
 class SyncWish(Given):
@@ -166,7 +171,7 @@ async def create_connection(
     body: Annotated[NewConnection, Depends(JsonBody(NewConnection))],
 ) -> Response:
     """Connect an account: the credential is tried first, and nothing is saved if that fails. Syncs begin at once."""
-    attempt = flow.Attempt(body.provider, body.options, body.credential, body.name)
+    attempt = flow.Attempt(body.provider, body.options, body.credential, body.name, body.by, body.expires_at)
     return answer(connection_row(await flow.connect(parts, caller.org_id, attempt)), 201)
 
 
@@ -198,16 +203,16 @@ async def change_connection(
     body: Annotated[ConnectionChange, Depends(JsonBody(ConnectionChange))],
 ) -> Response:
     """Change a connection's name, options or overrides; new options must open the same account."""
-    changed = await flow.reconfigure(
+    changed = await reconfigure(
         parts, caller.org_id, connection_id, name=body.name, options=body.options, overrides=body.overrides
     )
     return answer(connection_row(changed))
 
 
-@router.delete("/connections/{connection_id}", **documented(Connection, absent=True, conflicts=True))
+@router.delete("/connections/{connection_id}", **documented(Disconnected, absent=True, conflicts=True))
 async def disconnect(parts: PartsOf, caller: Admin, connection_id: Id) -> Response:
-    """Disconnect: destroy the credential and stop everything; what was read stays as history."""
-    return answer(connection_row(await flow.disconnect(parts, caller.org_id, connection_id)))
+    """Disconnect: revoke and destroy the credentials and stop everything; what was read stays as history."""
+    return answer(disconnected_row(await ending.disconnect(parts, caller.org_id, connection_id)))
 
 
 @router.post("/connections/{connection_id}/test", **documented(Connection, **_BARE, calls_provider=True))
@@ -221,43 +226,14 @@ async def test_connection(parts: PartsOf, caller: Admin, connection_id: Id, _bod
 @once
 async def pause_connection(parts: PartsOf, caller: Admin, connection_id: Id, _body: Empty) -> Response:
     """Stop all runs of a connection until it is resumed."""
-    return answer(connection_row(await flow.pause(parts, caller.org_id, connection_id)))
+    return answer(connection_row(await pause(parts, caller.org_id, connection_id)))
 
 
 @router.post("/connections/{connection_id}/resume", **documented(Connection, **_BARE))
 @once
 async def resume_connection(parts: PartsOf, caller: Admin, connection_id: Id, _body: Empty) -> Response:
     """Let a paused connection run again, at once."""
-    return answer(connection_row(await flow.resume(parts, caller.org_id, connection_id)))
-
-
-@router.post(
-    "/connections/{connection_id}/rotate", **documented(Connection, **_POST, body=NewCredential, calls_provider=True)
-)
-@once
-async def rotate_credential(
-    parts: PartsOf,
-    caller: Admin,
-    connection_id: Id,
-    body: Annotated[NewCredential, Depends(JsonBody(NewCredential))],
-) -> Response:
-    """Put a new credential in force; it must open the same account."""
-    return answer(connection_row(await flow.replace_credential(parts, caller.org_id, connection_id, body.credential)))
-
-
-@router.post(
-    "/connections/{connection_id}/reconnect",
-    **documented(Connection, **_POST, body=NewCredential, calls_provider=True),
-)
-@once
-async def reconnect(
-    parts: PartsOf,
-    caller: Admin,
-    connection_id: Id,
-    body: Annotated[NewCredential, Depends(JsonBody(NewCredential))],
-) -> Response:
-    """Bring a connection whose credential died back to life with a new one for the same account."""
-    return answer(connection_row(await flow.replace_credential(parts, caller.org_id, connection_id, body.credential)))
+    return answer(connection_row(await resume(parts, caller.org_id, connection_id)))
 
 
 @router.post(

@@ -16,6 +16,7 @@ from tieline.api.idempotency import once
 from tieline.api.schemas import SLUG, Name, Page, Row, answer, id_in_path, id_of, time_of
 from tieline.api.v1.api_keys import MadeApiKey, NewApiKey, make_key
 from tieline.errors import NotFound
+from tieline.flows import organizations as flow
 from tieline.flows.parts import Parts
 from tieline.flows.views import engine_row, organization_row
 from tieline.store import organizations as store
@@ -62,9 +63,7 @@ async def create_organization(
     body: Annotated[NewOrganization, Depends(JsonBody(NewOrganization))],
 ) -> Response:
     """Make an organization."""
-    async with parts.db.system() as work:
-        made = await store.create_organization(work, slug=body.slug, name=body.name, now=parts.clock.now())
-    return answer(organization_row(made), 201)
+    return answer(organization_row(await flow.create_organization(parts, slug=body.slug, name=body.name)), 201)
 
 
 @router.get("/organizations", **documented(Page[Organization]))

@@ -10,8 +10,11 @@ from starlette.responses import Response
 
 from tieline.api.caller import Auditor, PartsOf
 from tieline.api.describe import documented
-from tieline.api.schemas import Page, Row, answer
-from tieline.flows.views import provider_row, setup_row
+from tieline.api.schemas import Page, ProviderSlug, Row, answer
+from tieline.flows.apps import app_availability
+from tieline.flows.context import external_id
+from tieline.flows.setup import availability_row, setup_row
+from tieline.flows.views import provider_row
 
 router = APIRouter(tags=["providers"])
 Slug = Annotated[str, Path(description="The provider's slug.", examples=["okta"])]
@@ -41,8 +44,40 @@ class Provider(Row):
     operations: list[Operation] = Field(description="What it can do.")
 
 
+class NeededApp(Row):
+    """The OAuth app that a way needs."""
+
+    fields: list[str] = Field(description="What it must hold, by name.", examples=[["client_id", "client_secret"]])
+    url: str | None = Field(description="The page where it is made.", examples=["https://github.com/settings/apps"])
+    instructions: str = Field(description="How it is made.", examples=["Register a new OAuth app."])
+
+
+class Way(Row):
+    """One way to authenticate."""
+
+    slot: str = Field(description="Its name, for `by`.", examples=["oauth2"])
+    kind: str = Field(description="Its technique.", examples=["oauth2"])
+    redirects: bool = Field(
+        description="Whether a person signs in at the provider: `POST /v1/oauth/start`.", examples=[True]
+    )
+    instructions: str = Field(description="Where the credential is made.", examples=[""])
+    credential: dict[str, Any] | None = Field(
+        description="JSON Schema of `credential`, unless a person signs in; secret fields are writeOnly.",
+        examples=[None],
+    )
+    app: NeededApp | None = Field(description="The OAuth app that it needs, if any.", examples=[None])
+    callback_url: str | None = Field(
+        description="The callback address to register with the app, exactly.",
+        examples=["https://tieline.example/v1/oauth/callback/github"],
+    )
+    external_id: str | None = Field(
+        description="What a role's trust policy must ask for, if the way is a role.", examples=[None]
+    )
+    scopes: list[str] = Field(description="Permissions that are asked for.", examples=[["read:org"]])
+
+
 class Setup(Row):
-    """What a person needs to connect a provider."""
+    """What a person needs to connect a provider: for the recommended way, and for each."""
 
     provider: str = Field(description="Its slug.", examples=["okta"])
     name: str = Field(description="Its name.", examples=["Okta"])
@@ -54,12 +89,44 @@ class Setup(Row):
         description="JSON Schema of `credential`; secret fields are writeOnly.", examples=[{"type": "object"}]
     )
     options: dict[str, Any] = Field(description="JSON Schema of `options`.", examples=[{"type": "object"}])
+    hosts: dict[str, str] = Field(
+        description="The vendor's addresses, which the operator may replace.",
+        examples=[{"api": "https://api.github.com"}],
+    )
+    ways: list[Way] = Field(description="The ways to authenticate, the recommended one first.")
+
+
+class Availability(Row):
+    """Whether a way that needs an app can be taken."""
+
+    provider: ProviderSlug
+    way: str = Field(description="The way, by its slot.", examples=["oauth2"])
+    available: bool = Field(description="Whether it can be taken.", examples=[True])
+    source: str | None = Field(description="Whose app it is: `organization` or `platform`.", examples=["platform"])
+    missing: list[str] = Field(description="Fields of the app that are missing.", examples=[[]])
+    callback_url: str | None = Field(
+        description="The callback address to register with the app, exactly, if people sign in.",
+        examples=["https://tieline.example/v1/oauth/callback/github"],
+    )
+    app_url: str | None = Field(
+        description="The page where the app is made.", examples=["https://github.com/settings/developers"]
+    )
 
 
 @router.get("/providers", **documented(Page[Provider]))
 async def list_providers(parts: PartsOf, _caller: Auditor) -> Response:
     """List the providers that can be connected."""
     return answer({"items": [provider_row(one) for one in parts.catalog.providers.values()], "next": None})
+
+
+@router.get("/providers/oauth-availability", **documented(Page[Availability]))
+async def list_oauth_availability(parts: PartsOf, caller: Auditor) -> Response:
+    """List the ways that need an app: whether each can be taken, by whose app, and what is missing."""
+    rows = [
+        availability_row(one, parts.catalog.provider(one.provider), public_url=parts.public_url)
+        for one in await app_availability(parts, caller.org_id)
+    ]
+    return answer({"items": rows, "next": None})
 
 
 @router.get("/providers/{slug}", **documented(Provider, absent=True))
@@ -69,6 +136,8 @@ async def get_provider(parts: PartsOf, _caller: Auditor, slug: Slug) -> Response
 
 
 @router.get("/providers/{slug}/setup", **documented(Setup, absent=True))
-async def get_provider_setup(parts: PartsOf, _caller: Auditor, slug: Slug) -> Response:
-    """Show what connecting takes: instructions, and the forms for credential and options as JSON Schema."""
-    return answer(setup_row(parts.catalog.provider(slug)))
+async def get_provider_setup(parts: PartsOf, caller: Auditor, slug: Slug) -> Response:
+    """Show what connecting takes: instructions, the forms for credential and options as JSON Schema, callback and app."""
+    provider = parts.catalog.provider(slug)
+    own = external_id(caller.org_id, slug)
+    return answer(setup_row(provider, public_url=parts.public_url, external_id=own))

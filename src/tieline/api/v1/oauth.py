@@ -1,0 +1,204 @@
+"""Sign-ins at a provider: begun by an API key, walked by a browser, and asked after by the key again.
+
+The browser has no key. What lets it in is the ticket of the address that it opens, and from then on its cookie. Nothing of the
+query that it comes back with is logged or told.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from tieline.api.body import Given, JsonBody
+from tieline.api.caller import Admin, Auditor, PartsOf
+from tieline.api.describe import documented
+from tieline.api.page import page_response, show_page
+from tieline.api.schemas import (
+    SLUG,
+    Name,
+    ProviderSlug,
+    Reason,
+    Row,
+    Way,
+    answer,
+    id_in_path,
+    id_of,
+    time_of,
+)
+from tieline.errors import TielineError
+from tieline.flows import authorize as flow
+from tieline.flows.authorize import LIFETIME, Finished, Onward
+from tieline.flows.parts import Parts
+from tieline.flows.returns import MAX_LENGTH, with_result
+from tieline.flows.setup import attempt_row
+from tieline.flows.tickets import lost
+from tieline.store.attempts import get_attempt
+
+router = APIRouter(tags=["oauth"])
+
+
+class Attempt(Row):
+    """A person's way to the provider and back."""
+
+    id: str = id_of("att", "The attempt.")
+    provider: ProviderSlug
+    kind: str = Field(description="The way, by its slot.", examples=["oauth2"])
+    status: str = Field(
+        description="`pending`, `validating`, `connected`, `failed` or `expired`.", examples=["connected"]
+    )
+    reason: Reason | None = Field(description="Why it failed.", examples=[None])
+    connection_id: str | None = id_of("conn", "The connection that came of it.")
+    reconnects: str | None = id_of("conn", "The connection that it is to give a new credential.")
+    created_at: str = time_of("When it was begun.")
+    expires_at: str = time_of("Until when it must be finished.")
+
+
+class BegunAttempt(Attempt):
+    """An attempt, and where a browser begins it."""
+
+    url: str = Field(
+        description="The address to open, once, in the person's browser.",
+        examples=["https://tieline.example/v1/oauth/begin/t1.…"],
+    )
+
+
+class NewAttempt(Given):
+    """What is to be connected by signing in at the provider."""
+
+    provider: str = Field(description="The provider's slug.", pattern=SLUG, max_length=60, examples=["github"])
+    by: Way | None = None
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="The options, as the provider's setup names them.", examples=[{}]
+    )
+    name: Name | None = None
+    connection_id: str | None = Field(
+        default=None, description="A connection that is to get a new credential.", max_length=60, examples=[None]
+    )
+    return_to: str | None = Field(
+        default=None,
+        description="Where the person goes at the end: a path, or an address at an allowed origin.",
+        max_length=MAX_LENGTH,
+        examples=["/settings/connections"],
+    )
+
+
+@router.post(
+    "/oauth/start",
+    **documented(BegunAttempt, status=201, body=NewAttempt, absent=True, conflicts=True),
+)
+async def start_sign_in(
+    parts: PartsOf, caller: Admin, body: Annotated[NewAttempt, Depends(JsonBody(NewAttempt))]
+) -> Response:
+    """Begin to connect an account by signing in at the provider: open the address in the person's browser within ten minutes.
+
+    The first browser that opens it is the only one that can finish. An `Idempotency-Key` is not heeded here.
+    """
+    wish = flow.Wish(body.provider, body.by, body.options, body.name, body.connection_id, body.return_to)
+    begun = await flow.begin(parts, caller.org_id, wish)
+    return answer(attempt_row(begun.attempt, now=parts.clock.now()) | {"url": begun.url}, 201)
+
+
+@router.get("/oauth/attempts/{attempt_id}", **documented(Attempt, absent=True))
+async def get_sign_in(
+    parts: PartsOf, caller: Auditor, attempt_id: Annotated[str, id_in_path("att", "The attempt.")]
+) -> Response:
+    """Show how an attempt stands; for a day."""
+    async with parts.db.work(caller.org_id) as work:
+        return answer(attempt_row(await get_attempt(work, attempt_id), now=parts.clock.now()))
+
+
+_BROWSER: dict[str, Any] = {
+    "status_code": 303,
+    "response_class": Response,
+    "responses": {
+        303: {"description": "On to the provider, or back to where the person came from.", "content": {}},
+        **{code: page_response(why) for code, why in {
+            200: "The outcome, where there is no address to go back to.",
+            400: "It does not belong to a sign-in that was begun in this browser, or was used already.",
+            404: "There is no such provider, or no such sign-in.",
+            409: "The account, or the connection, does not allow it.",
+            410: "The ten minutes are over.",
+            413: "Too much is asked for.",
+            422: "The provider, or the person there, did not grant access.",
+            429: "The provider asks to wait.",
+            502: "The provider cannot be reached or answered unexpectedly.",
+            503: "The key ring is not available just now.",
+        }.items()},
+    },
+}  # fmt: skip
+
+
+@router.get("/oauth/begin/{ticket}", **_BROWSER)
+async def open_sign_in(
+    request: Request,
+    parts: PartsOf,
+    ticket: Annotated[str, Path(description="The end of the address.", examples=["t1.…"])],
+) -> Response:
+    """In the browser: bind the sign-in to it, and go to the provider."""
+    try:
+        onward = await flow.open_attempt(parts, ticket, request.cookies.get(_cookie_name(parts)))
+    except TielineError as error:
+        return show_page(error)
+    return _go(parts, onward)
+
+
+@router.get("/oauth/callback/{slug}", **_BROWSER)
+async def finish_sign_in(
+    request: Request,
+    parts: PartsOf,
+    slug: Annotated[str, Path(description="The provider's slug.", examples=["github"])],
+) -> Response:
+    """In the browser: come back from the provider, and on to where the person came from."""
+    try:
+        query = _single(request)
+        outcome = await flow.finish(parts, slug, query, request.cookies.get(_cookie_name(parts)))
+    except TielineError as error:
+        return show_page(error)
+    return _go(parts, outcome) if isinstance(outcome, Onward) else _tell(outcome)
+
+
+def _single(request: Request) -> dict[str, str]:
+    """The query; a parameter that is given twice may mean two things (RFC 6749, section 3.1)."""
+    pairs = request.query_params.multi_items()
+    query = dict(pairs)
+    if len(query) < len(pairs):
+        raise lost()
+    return query
+
+
+def _go(parts: Parts, onward: Onward) -> Response:
+    """Send the browser to the provider, with the cookie by which it is known when it comes back."""
+    answered = RedirectResponse(onward.url, 303)
+    answered.set_cookie(
+        _cookie_name(parts),
+        onward.browser,
+        max_age=int(LIFETIME.total_seconds()),
+        path="/",
+        secure=_is_secure(parts),
+        httponly=True,
+        samesite="lax",
+    )
+    return answered
+
+
+def _tell(finished: Finished) -> Response:
+    """Send the browser to where it came from with the outcome, or show it."""
+    connection, refusal = finished.connection, finished.refusal
+    if finished.return_to is None:
+        return show_page(refusal or f"{finished.provider} is connected as {connection.name if connection else ''}.")
+    told = {"error": refusal.slug} if refusal else {"connected": "1", "connection": connection.id if connection else ""}
+    return RedirectResponse(with_result(finished.return_to, **told), 303)
+
+
+def _cookie_name(parts: Parts) -> str:
+    """Over https a name that no other host, and no page without TLS, can set a cookie under (RFC 6265bis, `__Host-`)."""
+    return "__Host-tieline-sign-in" if _is_secure(parts) else "tieline-sign-in"
+
+
+def _is_secure(parts: Parts) -> bool:
+    return urlsplit(parts.public_url).scheme == "https"
