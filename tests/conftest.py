@@ -13,6 +13,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from tests.emulators.emulate import Emulated, MissingCounterpartError, start_emulate
+from tests.emulators.oidc import oidc, oidc_for_all  # noqa: F401  fixtures
 
 from tieline.catalog import load_catalog
 from tieline.clock import SystemClock
@@ -121,7 +122,7 @@ def emulated(emulated_for_all: Emulated) -> Emulated:
 
 def parts_of(db: Db, ring: LocalKeyRing) -> Parts:
     """The parts over a database."""
-    return Parts(db, load_catalog(), Vault(ring), SystemClock(), AddressPolicy.parse("127.0.0.1"))
+    return Parts(db, load_catalog(), Vault(ring), SystemClock(), AddressPolicy.parse("127.0.0.1"), ring)
 
 
 async def new_organization(db: Db) -> Organization:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tieline.errors import SetupError
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from tieline.engine import Engine
     from tieline.flows.parts import Parts
     from tieline.settings import Settings
+    from tieline.store.db import Db
     from tieline.store.organizations import Organization
-    from tieline.vault import LocalKeyRing
+    from tieline.vault import ComposedKeys, LocalKeyRing, ServiceSettings
 
 DEFAULT_ORGANIZATION = "default"
 _DATA_DIR = "Set TIELINE_DATA_DIR to a directory that this account may write to."
@@ -35,11 +37,14 @@ class Tieline:
 
     def engine(self) -> Engine:
         """A worker that carries out what is due, beside any others."""
+        from tieline.access.actor import acting_as
         from tieline.engine import Engine, EngineLimits
         from tieline.flows.sync import run_sync
+        from tieline.flows.upkeep import upkeep
 
         async def sync(hold: Any) -> None:
-            await run_sync(self.parts, hold)
+            with acting_as("engine"):
+                await run_sync(self.parts, hold)
 
         beat = timedelta(seconds=self.settings.heartbeat_seconds)
         limits = EngineLimits(
@@ -50,7 +55,13 @@ class Tieline:
             reconcile=min(timedelta(minutes=1), 2 * beat),
             stale_after=max(4 * beat, timedelta(seconds=5)),
         )
-        return Engine(self.parts.db, {"sync": sync}, clock=self.parts.clock, limits=limits)
+        return Engine(
+            self.parts.db,
+            {"sync": sync},
+            clock=self.parts.clock,
+            limits=limits,
+            upkeep=partial(upkeep, self.parts),
+        )
 
     def api(self) -> FastAPI:
         """The REST API over these parts."""
@@ -77,20 +88,30 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
     from tieline.flows.parts import Parts
     from tieline.store.db import Db
     from tieline.store.migrate import migrate
-    from tieline.vault import KeyRingFile, Vault
+    from tieline.vault import Vault
 
     await migrate(url)
     db = Db(url)
     try:
         await db.verify()
         clock = SystemClock()
-        ring = await _open_ring(settings, db)
-        organization = await _default_organization(db, clock)
-        policy = settings.address_policy
-        parts = Parts(
-            db, load_catalog(), Vault(KeyRingFile(settings.key_ring_path, ring)), clock, policy, settings.brake_share
-        )
-        yield Tieline(settings, parts, ring, organization)
+        async with _keys(settings, db) as (ring, keys):
+            policy = settings.address_policy
+            catalog = load_catalog()
+            parts = Parts(
+                db,
+                catalog,
+                Vault(keys),
+                clock,
+                policy,
+                ring,
+                settings.brake_share,
+                apps=settings.apps_by_provider(catalog.providers),
+                hosts=settings.hosts_by_provider({slug: one.hosts for slug, one in catalog.providers.items()}),
+                public_url=settings.public_url,
+                return_origins=settings.origins,
+            )
+            yield Tieline(settings, parts, ring, await _default_organization(parts))
     finally:
         await db.close()
 
@@ -111,35 +132,60 @@ def _database(settings: Settings) -> Iterator[str]:
     yield settings.database_url.get_secret_value()
 
 
-async def _open_ring(settings: Settings, db: Any) -> LocalKeyRing:
-    """The key ring, made on the first start; refused when it is missing, or lacks a key, for data that exists."""
+@asynccontextmanager
+async def _keys(settings: Settings, db: Db) -> AsyncIterator[tuple[LocalKeyRing, ComposedKeys]]:
+    """The key ring, made on the first start, and the key services; refused where a key is missing that stored data needs."""
     from tieline.errors import KeyRingError
-    from tieline.store.credentials import keys_in_use
-    from tieline.vault import load_or_create
+    from tieline.store.sealed import keys_in_use
+    from tieline.vault import KeyRingFile, compose_keys, load_or_create
 
     async with db.system() as work:
         needed = await keys_in_use(work)
     ring = load_or_create(settings.key_ring_path, may_create=not needed)
-    if lost := needed - set(ring.ids):
-        raise KeyRingError(f"The key ring lacks {len(lost)} key(s) that stored credentials were sealed with")
-    return ring
+    keys = compose_keys(KeyRingFile(settings.key_ring_path, ring), _key_services(settings))
+    if lost := sorted(key_id for key_id in needed if not keys.knows(key_id)):
+        raise KeyRingError(
+            f"{len(lost)} key(s) are missing that stored credentials were sealed with: {', '.join(lost[:3])}",
+            advice="Put the key ring back, or name the key service in TIELINE_FORMER_KEY_SERVICES.",
+        )
+    try:
+        yield ring, keys
+    finally:
+        await keys.close()
 
 
-async def _default_organization(db: Any, clock: Any) -> Organization:
+def _key_services(settings: Settings) -> ServiceSettings:
+    from tieline.vault import ServiceSettings
+
+    token = settings.transit_token
+    return ServiceSettings(
+        current=settings.key_service,
+        former=[one.strip() for one in settings.former_key_services.split(",") if one.strip()],
+        aws_endpoint=settings.aws_kms_endpoint,
+        gcp_endpoint=settings.gcp_kms_endpoint,
+        gcp_credentials=settings.gcp_credentials,
+        gcp_metadata=settings.gcp_metadata,
+        transit_token=token.get_secret_value() if token else None,
+        transit_token_path=settings.transit_token_path,
+        transit_namespace=settings.transit_namespace,
+    )
+
+
+async def _default_organization(parts: Parts) -> Organization:
     """The organization named `default`, made on the first start, whoever comes first."""
     from tieline.errors import Conflict, NotFound
-    from tieline.store.organizations import create_organization, find_organization
+    from tieline.flows.organizations import create_organization
+    from tieline.store.organizations import find_organization
 
     try:
-        async with db.system() as work:
+        async with parts.db.system() as work:
             return await find_organization(work, DEFAULT_ORGANIZATION)
     except NotFound:
         pass
     try:
-        async with db.system() as work:
-            return await create_organization(work, slug=DEFAULT_ORGANIZATION, name="Default", now=clock.now())
+        return await create_organization(parts, slug=DEFAULT_ORGANIZATION, name="Default")
     except Conflict:
-        async with db.system() as work:
+        async with parts.db.system() as work:
             return await find_organization(work, DEFAULT_ORGANIZATION)
 
 

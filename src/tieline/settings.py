@@ -1,23 +1,31 @@
 """Settings: what the operator decides at deployment, from the environment (`TIELINE_…`); frozen once read.
 
 A secret may come from a file instead: `TIELINE_DATABASE_URL_FILE=/run/secrets/database-url`. With nothing set, Tieline runs an embedded
-PostgreSQL in its data directory.
+PostgreSQL in its data directory. Two families of settings are about providers: which there are is known when the catalog is loaded,
+and checked then.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tieline.errors import SetupError
+from tieline.errors import Invalid, SetupError
 from tieline.sdk.addresses import AddressPolicy
+from tieline.sdk.auth import OAuthApp
 
 PREFIX = "TIELINE_"
+OAUTH = f"{PREFIX}OAUTH_"
+HOST = f"{PREFIX}HOST_"
+_FAMILIES = {"oauth_apps": f"{OAUTH}<PROVIDER>_<FIELD>", "hosts": f"{HOST}<PROVIDER>_<NAME>"}
 
 
 class Settings(BaseSettings):
@@ -62,6 +70,66 @@ class Settings(BaseSettings):
         description="A run that would remove more than this share of what it reads stops and asks.",
     )
 
+    key_service: str | None = Field(
+        default=None,
+        description="A key service that keeps the encryption keys in place of the key ring: aws-kms:<ARN>, "
+        "gcp-kms:projects/…/cryptoKeys/… or transit:https://host:8200/<mount>/<key>.",
+    )
+    former_key_services: str = Field(
+        default="",
+        description="Key services that stored values still need, separated by commas; `tieline keys list` shows which are in use.",
+    )
+    aws_kms_endpoint: str | None = Field(
+        default=None,
+        description="An address in place of AWS KMS's own. Credentials come from where AWS programs look for them.",
+    )
+    gcp_kms_endpoint: str | None = Field(default=None, description="An address in place of Google Cloud KMS's own.")
+    gcp_credentials: Path | None = Field(
+        default=None,
+        description="The key file of a Google service account; without it the machine's own account is used.",
+    )
+    gcp_metadata: str | None = Field(default=None, description="An address in place of Google's metadata server.")
+    transit_token: SecretStr | None = Field(default=None, description="The token for Vault or OpenBao.")
+    transit_token_path: Path | None = Field(
+        default=None,
+        description="A file with the token for Vault or OpenBao, read for each request: an agent may renew it there.",
+    )
+    transit_namespace: str | None = Field(default=None, description="The namespace in Vault or OpenBao.")
+
+    public_url: str = Field(
+        default="http://127.0.0.1:8000",
+        description="Where browsers and providers reach this Tieline: https, unless it is this very machine.",
+    )
+    return_origins: str = Field(
+        default="",
+        description="Other origins that people may be sent back to from a provider, separated by commas, as https://app.example.",
+    )
+    oauth_apps: Mapping[str, OAuthApp] = Field(
+        default_factory=dict,
+        description="Your app at a provider, field by field: CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, KEY_ID, APP_ID, SLUG.",
+    )
+    hosts: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="An address in the place of a vendor's own, as of a sovereign cloud: https://login.example.",
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, value: str) -> str:
+        split = _split(value)
+        if split.scheme != "https" and not _is_this_machine(split):
+            raise ValueError("must begin with https:// unless it is this very machine")
+        return value.rstrip("/")
+
+    @field_validator("return_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for word in filter(None, (one.strip() for one in value.split(","))):
+            split = _split(word)
+            if split.path.strip("/") or (split.scheme != "https" and not _is_this_machine(split)):
+                raise ValueError("must be origins such as https://app.example, without a path")
+        return value
+
     @field_validator("allow_private_addresses")
     @classmethod
     def _are_addresses(cls, value: str) -> str:
@@ -70,56 +138,200 @@ class Settings(BaseSettings):
 
     @property
     def address_policy(self) -> AddressPolicy:
-        """Which addresses connections may reach."""
-        return AddressPolicy.parse(self.allow_private_addresses)
+        """Which addresses connections may reach; never this Tieline itself."""
+        own = urlsplit(self.public_url)
+        names = [] if _is_this_machine(own) or own.hostname is None else [own.hostname]
+        return AddressPolicy.parse(self.allow_private_addresses, own_hosts=names)
 
     @property
     def key_ring_path(self) -> Path:
         """Where the key ring is."""
         return self.key_ring or self.data_dir / "keys.json"
 
+    @property
+    def origins(self) -> frozenset[str]:
+        """The other origins that people may be sent back to."""
+        words = (one.strip().rstrip("/").lower() for one in self.return_origins.split(","))
+        return frozenset(word.removesuffix(":443") if word.startswith("https:") else word for word in words if word)
+
+    def apps_by_provider(self, slugs: Collection[str]) -> dict[str, OAuthApp]:
+        """The operator's OAuth apps by provider; raises `SetupError` for one of a provider that there is not."""
+        known = {_spelt(slug): slug for slug in slugs}
+        for name in self.oauth_apps:
+            if name not in known:
+                raise _unknown(f"{OAUTH}{name}_…", [f"{OAUTH}{one}_…" for one in known], "no provider is called so")
+        return {known[name]: app for name, app in self.oauth_apps.items()}
+
+    def hosts_by_provider(self, declared: Mapping[str, Collection[str]]) -> dict[str, dict[str, str]]:
+        """The addresses in the place of a vendor's, by provider and name; raises `SetupError` for what is not declared."""
+        known = {_spelt(slug, name): (slug, name) for slug, names in declared.items() for name in names}
+        found: dict[str, dict[str, str]] = {}
+        for variable, address in self.hosts.items():
+            if variable not in known:
+                raise _unknown(f"{HOST}{variable}", [f"{HOST}{one}" for one in known], "no provider has such a host")
+            slug, name = known[variable]
+            found.setdefault(slug, {})[name] = self._checked_host(f"{HOST}{variable}", address)
+        return found
+
+    def _checked_host(self, variable: str, address: str) -> str:
+        try:
+            if not urlsplit(address).query:
+                self.address_policy.check_url(address)
+                return address.rstrip("/")
+        except Invalid as error:
+            raise SetupError(f"{variable}: {error.message}", advice=error.what_to_do) from None
+        raise SetupError(f"{variable}: an address has no query", advice="Leave out the ? and all that follows it.")
+
+
+def variable_of(field: str) -> str:
+    """The name under which a setting is set, for the two families the pattern of their names."""
+    return _FAMILIES.get(field, f"{PREFIX}{field.upper()}")
+
 
 def read_settings(**given: Any) -> Settings:
     """The settings in force; `given` wins over the environment. Raises `SetupError` that names each bad setting."""
     _refuse_misspelt()
     try:
-        return Settings(**(_from_files() | given))
+        return Settings(**(_from_files() | _about_providers() | given))
     except RuntimeError:
         raise SetupError(f"There is no home directory, so {PREFIX}DATA_DIR must be set") from None
     except ValidationError as error:
-        told = "; ".join(
-            f"{PREFIX}{'.'.join(str(part) for part in one['loc']).upper()}: {one['msg']}"
-            for one in error.errors(include_input=False, include_url=False, include_context=False)
-        )
-        raise SetupError(told, advice="Correct the environment; `tieline settings` explains each setting.") from None
+        raise _refused(error, lambda where: PREFIX + ".".join(where).upper()) from None
 
 
 def describe_settings(settings: Settings) -> list[dict[str, Any]]:
     """Each setting with its value in force, whether it was set, and what it means; secrets are masked."""
     return [
         {
-            "name": f"{PREFIX}{name.upper()}",
-            "value": str(getattr(settings, name) if getattr(settings, name) is not None else ""),
-            "set": name in settings.model_fields_set,
-            "about": field.description or "",
+            "name": name,
+            "value": "" if value is None else str(value),
+            "set": field in settings.model_fields_set,
+            "about": about,
         }
-        for name, field in Settings.model_fields.items()
+        for field, about in ((name, one.description or "") for name, one in Settings.model_fields.items())
+        for name, value in _values_of(settings, field)
     ]
+
+
+def _values_of(settings: Settings, field: str) -> Iterator[tuple[str, Any]]:
+    """The variables of a setting with their values: of a family those that are set, or its pattern if none is."""
+    if field == "oauth_apps" and settings.oauth_apps:
+        for provider, app in settings.oauth_apps.items():
+            yield from ((f"{OAUTH}{provider}_{name.upper()}", one) for name, one in app if one is not None)
+    elif field == "hosts" and settings.hosts:
+        yield from ((f"{HOST}{name}", address) for name, address in settings.hosts.items())
+    else:
+        yield variable_of(field), getattr(settings, field) or "" if field in _FAMILIES else getattr(settings, field)
+
+
+def _about_providers() -> dict[str, Any]:
+    """The two families, as they stand in the environment; raises `SetupError` for a field that no app has."""
+    apps: dict[str, dict[str, str]] = {}
+    hosts: dict[str, str] = {}
+    for variable in sorted(name.upper() for name in os.environ):
+        stem = variable.removesuffix("_FILE")
+        if not stem.startswith((OAUTH, HOST)) or not (value := _read(variable)):
+            continue
+        if stem.startswith(HOST):
+            hosts[stem.removeprefix(HOST)] = value
+        else:
+            provider, field = _app_field(stem)
+            apps.setdefault(provider, {})[field] = value.replace("\\n", "\n") if field == "private_key" else value
+    return {name: found for name, found in (("oauth_apps", _made(apps)), ("hosts", hosts)) if found}
+
+
+def _app_field(variable: str) -> tuple[str, str]:
+    """Provider and field of an app's variable."""
+    name = variable.removeprefix(OAUTH)
+    for field in OAuthApp.model_fields:
+        provider = name.removesuffix(f"_{field.upper()}")
+        if provider and provider != name:
+            return provider, field
+    provider = name.partition("_")[0]
+    raise _unknown(
+        variable, [f"{OAUTH}{provider}_{field.upper()}" for field in OAuthApp.model_fields], "an app has no such field"
+    )
+
+
+def _made(apps: Mapping[str, Mapping[str, str]]) -> dict[str, OAuthApp]:
+    made = {}
+    for provider, fields in apps.items():
+        try:
+            made[provider] = OAuthApp.model_validate(fields)
+        except ValidationError as error:
+            raise _refused(error, lambda where, of=provider: f"{OAUTH}{of}_{'_'.join(where).upper()}") from None
+    return made
+
+
+def _read(variable: str) -> str:
+    """The value of a variable, or of the file that it names."""
+    value = next(one for name, one in os.environ.items() if name.upper() == variable)
+    return _read_file(variable, value) if value and variable.endswith("_FILE") else value
+
+
+def _refused(error: ValidationError, named: Any) -> SetupError:
+    """What pydantic found wrong, by variable, and no value."""
+    told = "; ".join(
+        f"{named([str(part) for part in one['loc']])}: {one['msg']}"
+        for one in error.errors(include_input=False, include_url=False, include_context=False)
+    )
+    return SetupError(told, advice="Correct the environment; `tieline settings` explains each setting.")
+
+
+def _unknown(variable: str, known: Collection[str], why: str) -> SetupError:
+    near = get_close_matches(variable, known, 1, 0.6)
+    advice = f"Did you mean {near[0]}?" if near else "`tieline providers` shows those there are."
+    return SetupError(f"{variable} is not a setting: {why}", advice=advice)
+
+
+def _spelt(*names: str) -> str:
+    return "_".join(names).upper().replace("-", "_")
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL that people are sent to; raises `ValueError`."""
+    split = urlsplit(url)
+    good = split.scheme in {"http", "https"} and split.hostname and "@" not in split.netloc
+    if (
+        not good
+        or split.query
+        or split.fragment
+        or not url.isascii()
+        or not url.isprintable()
+        or " " in url
+        or "\\" in url
+    ):
+        raise ValueError("must be an address such as https://tieline.example")
+    return split
+
+
+def _is_this_machine(split: SplitResult) -> bool:
+    if split.hostname == "localhost":
+        return True
+    try:
+        return ip_address(split.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _from_files() -> dict[str, Any]:
     """Settings whose value is in a file named by `TIELINE_<NAME>_FILE`."""
     found = {}
     for name in Settings.model_fields:
-        path = os.environ.get(f"{PREFIX}{name.upper()}_FILE")
-        if path:
-            try:
-                found[name] = Path(path).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError):
-                raise SetupError(f"{PREFIX}{name.upper()}_FILE names a file that cannot be read") from None
-            if not found[name]:
-                raise SetupError(f"{PREFIX}{name.upper()}_FILE names an empty file")
+        variable = f"{PREFIX}{name.upper()}_FILE"
+        if path := os.environ.get(variable):
+            found[name] = _read_file(variable, path)
     return found
+
+
+def _read_file(variable: str, path: str) -> str:
+    try:
+        content = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise SetupError(f"{variable} names a file that cannot be read") from None
+    if not content:
+        raise SetupError(f"{variable} names an empty file")
+    return content
 
 
 def _refuse_misspelt() -> None:
@@ -127,5 +339,7 @@ def _refuse_misspelt() -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in sorted(os.environ):
         stem = name.removesuffix("_FILE")
-        if name.startswith(PREFIX) and stem not in known and (near := get_close_matches(stem, known, 1, 0.9)):
+        if not name.startswith(PREFIX) or name.startswith((OAUTH, HOST)) or stem in known:
+            continue
+        if near := get_close_matches(stem, known, 1, 0.9):
             raise SetupError(f"{name} is not a setting; {near[0]} is")

@@ -24,6 +24,8 @@ from tieline.access.roles import Role
 from tieline.api.app import create_api
 from tieline.catalog import load_catalog
 from tieline.clock import SetClock, SystemClock
+from tieline.flows.authorize import LIFETIME
+from tieline.flows.carried import Carried, seal_carried
 from tieline.flows.connect import Attempt, connect
 from tieline.flows.parts import Parts
 from tieline.flows.sync import run_sync
@@ -31,6 +33,8 @@ from tieline.ids import new_id
 from tieline.sdk.addresses import AddressPolicy
 from tieline.store.admission import admit
 from tieline.store.api_keys import revoke_api_key
+from tieline.store.attempts import Attempt as SignIn
+from tieline.store.attempts import add_attempt
 from tieline.store.connections import get_connection, list_connections
 from tieline.store.db import Db
 from tieline.store.entities import list_entities
@@ -40,7 +44,7 @@ from tieline.store.listing import Paging
 from tieline.store.organizations import create_organization
 from tieline.store.runs import list_runs, save_rejections
 from tieline.store.schedules import set_enabled
-from tieline.vault import LocalKeyRing, Vault
+from tieline.vault import LocalKeyRing, Vault, key_id_of
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +143,7 @@ async def newcomer(parts: Parts, ring: LocalKeyRing, app: FastAPI, sandbox_url: 
 def parts_of(db: Db, ring: LocalKeyRing, *, late: timedelta | None = None) -> Parts:
     """The parts over a database, with a clock that is late if asked."""
     clock = SetClock(SystemClock().now() - late) if late else SystemClock()
-    return Parts(db, load_catalog(), Vault(ring), clock, AddressPolicy.parse("127.0.0.1"))
+    return Parts(db, load_catalog(), Vault(ring), clock, AddressPolicy.parse("127.0.0.1"), ring)
 
 
 async def new_organization(parts: Parts) -> str:
@@ -205,15 +209,45 @@ async def furnish(url: str, ring: LocalKeyRing, sandbox_url: str) -> Scene:
                 "evidence_id": (await list_evidence(work, Paging())).items[0].id,
                 "org_id": own,
             }
+            ids["attempt_id"] = await _add_attempt(parts, own)
             spare = await create_key(work, ring.api_key_pepper, name="spare", role="auditor", now=parts.clock.now())
         absent = {
             f"{noun}_id": new_id(prefix)
             for noun, prefix in {
-                "connection": "conn", "run": "run", "entity": "ent", "finding": "find", "evidence": "evid", "key": "key",
+                "connection": "conn", "run": "run", "entity": "ent", "finding": "find", "evidence": "evid", "key": "key", "attempt": "att",
             }.items()
         }  # fmt: skip
-        ids |= {"key_id": spare.row.id, "slug": "sandbox", "check_id": finding.check_id, "control_id": "soc2:CC6.1"}
+        ids |= {
+            "key_id": spare.row.id,
+            "slug": "sandbox",
+            "ticket": "t1.x",
+            "check_id": finding.check_id,
+            "control_id": "soc2:CC6.1",
+        }
         return Scene(own, other, keys, ids, absent)
+
+
+async def _add_attempt(parts: Parts, org_id: str) -> str:
+    """An attempt to sign in, as if the sandbox had such a way."""
+    attempt_id, now = new_id("att"), parts.clock.now()
+    sealed = await seal_carried(parts, org_id, attempt_id, Carried({}, None))
+    attempt = SignIn(
+        id=attempt_id,
+        org_id=org_id,
+        provider="sandbox",
+        slot="oauth2",
+        status="pending",
+        round=0,
+        redirect_uri="http://127.0.0.1:8000/v1/oauth/callback/sandbox",
+        sealed=sealed,
+        key_id=key_id_of(sealed.sealed),
+        created_by="system",
+        created_at=now,
+        expires_at=now + LIFETIME,
+    )
+    async with parts.db.work(org_id) as work:
+        await add_attempt(work, attempt)
+    return attempt_id
 
 
 async def _switch_off(parts: Parts, org_id: str) -> None:

@@ -15,7 +15,7 @@ from tests.api.shapes import SANDBOX_TOKEN, Scene
 from tieline.api.app import create_api, create_mounted
 from tieline.api.problem import Problem
 from tieline.flows.parts import Parts
-from tieline.vault import LocalKeyRing, Vault
+from tieline.vault import KeyFailure, LocalKeyRing, Vault, Wrapped
 
 As = Callable[[str], httpx2.AsyncClient]
 CONTROL = {"X-Sandbox-Control": SANDBOX_TOKEN}
@@ -24,13 +24,19 @@ CONTROL = {"X-Sandbox-Control": SANDBOX_TOKEN}
 class AwayKeyService:
     """A key service that cannot be reached."""
 
-    current_id = "away"
     fingerprint_key = b"f" * 32
+    ids: list[str] = []  # noqa: RUF012  the protocol's own type
 
-    def wrap(self, _data_key: bytes, _aad: bytes) -> tuple[str, bytes]:
+    async def current(self) -> str:
         raise ConnectionError("kms.internal refused")
 
-    def unwrap(self, _key_id: str, _wrapped: bytes, _aad: bytes) -> bytes:
+    async def wrap(self, _data_keys: object) -> list[Wrapped | KeyFailure]:
+        raise ConnectionError("kms.internal refused")
+
+    async def unwrap(self, _several: object) -> list[bytes | KeyFailure]:
+        raise ConnectionError("kms.internal refused")
+
+    async def rewrap(self, _several: object) -> list[Wrapped | KeyFailure]:
         raise ConnectionError("kms.internal refused")
 
 

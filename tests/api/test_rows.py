@@ -12,6 +12,7 @@ from tests.api.shapes import Scene
 
 from tieline.api.v1 import (
     api_keys,
+    audit,
     connections,
     controls,
     entities,
@@ -39,6 +40,7 @@ LISTINGS: list[tuple[str, type[BaseModel]]] = [
     ("/v1/controls", controls.Control),
     ("/v1/evidence", evidence.Evidence),
     ("/v1/events", events.Event),
+    ("/v1/audit", audit.Entry),
     ("/v1/api-keys", api_keys.ApiKey),
     ("/v1/organizations", platform.Organization),
 ]

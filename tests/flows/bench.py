@@ -238,7 +238,7 @@ async def connected(url: str, ring: LocalKeyRing, sandbox: Sandbox) -> AsyncIter
 
 
 def parts_over(db: Db, ring: LocalKeyRing, clock: Any) -> Parts:
-    return Parts(db, load_catalog(), Vault(ring), clock, AddressPolicy.parse("127.0.0.1"))
+    return Parts(db, load_catalog(), Vault(ring), clock, AddressPolicy.parse("127.0.0.1"), ring)
 
 
 async def take_snapshot(bench: Bench) -> dict[str, Any]:

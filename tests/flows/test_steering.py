@@ -10,7 +10,7 @@ import pytest
 from tests.flows.bench import Bench
 
 from tieline.errors import Conflict
-from tieline.flows.connect import pause, resume
+from tieline.flows.pauses import pause, resume
 from tieline.flows.runs import cancel_run, release_held
 from tieline.store.findings import mute_finding, unmute_finding
 

@@ -13,7 +13,7 @@ from tests.flows.bench import Bench, Sandbox, connected, take_snapshot
 from tests.flows.worker import Work, start_worker
 
 from tieline.catalog.compile import compile_catalog
-from tieline.flows.connect import reconfigure
+from tieline.flows.reconfigure import reconfigure
 from tieline.ids import to_uuid
 from tieline.sdk import Account, check
 from tieline.vault import load_or_create

@@ -66,7 +66,7 @@ def run(work: Work, fault: str, killed: str) -> None:
 
 async def _work(work: Work) -> None:
     db, ring = Db(work.url, pool_size=6), load_or_create(Path(work.keys), may_create=False)
-    parts = Parts(db, load_catalog(), Vault(ring), SystemClock(), AddressPolicy.parse("127.0.0.1"))
+    parts = Parts(db, load_catalog(), Vault(ring), SystemClock(), AddressPolicy.parse("127.0.0.1"), ring)
 
     async def sync(hold: Any) -> None:
         await run_sync(parts, hold)

@@ -136,7 +136,7 @@ async def test_every_table_of_organizations_is_held_by_row_level_security_even_a
 async def test_every_policy_but_the_platforms_compares_with_the_organization_at_work(database_url: str) -> None:
     rows = await on(database_url, "SELECT tablename, policyname, roles::text[], qual, with_check FROM pg_policies")
     platform = {row["tablename"] for row in rows if row["policyname"] == "platform"}
-    assert platform == {"organizations", "api_keys", "schedules", "credentials"}
+    assert platform == {"organizations", "api_keys", "schedules", "credentials", "audit_heads", "attempts", "oauth_apps", "revocations"}
     for row in rows:
         if row["policyname"] == "platform":
             assert row["roles"] == ["tieline_system"]

@@ -33,7 +33,6 @@ from tieline.store.credentials import (
     credentials,
     destroy_credentials,
     get_credential,
-    keys_in_use,
     next_version,
     save_credential,
 )
@@ -42,6 +41,7 @@ from tieline.store.idempotency import ABANDONED_AFTER, KEPT_FOR, Remembered, cla
 from tieline.store.listing import Paging
 from tieline.store.organizations import Organization, create_organization, find_organization, list_organizations
 from tieline.store.outbox import Event, add_to_outbox, list_outbox, outbox
+from tieline.store.sealed import keys_in_use
 from tieline.store.types import Ciphertext, UtcTime
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -42,14 +42,18 @@ from tieline.store.tables import metadata
 from tieline.store.types import Ciphertext, Id, Sealed, UtcTime
 
 OWNED = [table for table in metadata.sorted_tables if "org_id" in table.c]
-HISTORY = {"evidence", "provenances", "finding_events", "outbox"}
+HISTORY = {"evidence", "provenances", "finding_events", "outbox", "audit_entries", "audit_checkpoints"}
+NEVER_DELETED = HISTORY | {"audit_heads"}
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 PLATFORM_MAY = {
+    ("attempts", "DELETE"),
     ("api_keys", "SELECT"), ("schedules", "SELECT"), ("schedules", "UPDATE"), ("organizations", "SELECT"),
     ("organizations", "INSERT"), ("organizations", "UPDATE"),
 }  # fmt: skip
-PLATFORM_MAY_SOME_COLUMNS = {("api_keys", "UPDATE", "last_used_at"), ("credentials", "SELECT", "key_id")}
+PLATFORM_MAY_SOME_COLUMNS = {("api_keys", "UPDATE", "last_used_at"), ("credentials", "SELECT", "key_id")} | {
+    ("audit_heads", "SELECT", name) for name in ("org_id", "seq", "checkpoint_seq")
+}
 
 every_table = pytest.mark.parametrize("table", OWNED, ids=lambda table: table.name)
 
@@ -193,7 +197,7 @@ async def test_a_row_cannot_be_moved_to_another_organization(both: Db, tenants: 
 
 @every_table
 async def test_anothers_rows_can_be_neither_changed_nor_deleted(both: Db, tenants: Tenants, table: Table) -> None:
-    if table.name in HISTORY:
+    if table.name in NEVER_DELETED:
         assert await refused(both, tenants.mine, delete(table)) == NOT_ALLOWED
         return
     theirs = table.c.org_id == tenants.theirs

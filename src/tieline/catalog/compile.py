@@ -29,6 +29,7 @@ from tieline.sdk.mapping import Mapping as FieldMapping
 from tieline.sdk.provider import Operation, Options, Provider
 
 _SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_SLOT = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _OPERATION = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _SECRETIVE = re.compile(r"password|passwd|secret|token|private_key|api_key|credential")
 
@@ -147,14 +148,18 @@ def _check_provider(provider: Provider[Any]) -> None:
 
 
 def _check_auth(provider: Provider[Any]) -> None:
-    auth = provider.auth
-    if not isinstance(auth, Auth) or not issubclass(auth.credential, Credential) or not auth.credential.model_fields:
-        raise DeclarationError("undeclared-slot", f"{provider.slug}'s auth does not say what its slot holds")
-    if isinstance(auth, ApiKey) and not (auth.header or auth.query):
-        raise DeclarationError("unsent-key", f"{provider.slug}'s ApiKey needs a header or a query parameter to go in")
-    open_fields = _unmarked(auth.credential)
-    if open_fields:
-        raise DeclarationError("unmarked-secret", f"{provider.slug}: {', '.join(open_fields)} must be SecretStr")
+    if not provider.modes:
+        raise DeclarationError("undeclared-slot", f"{provider.slug} has no way to authenticate")
+    for auth in provider.modes:
+        if not isinstance(auth, Auth) or not issubclass(auth.credential, Credential) or not auth.credential.model_fields:
+            raise DeclarationError("undeclared-slot", f"{provider.slug}'s auth does not say what its slot holds")
+        if not _SLOT.fullmatch(auth.slot):
+            raise DeclarationError("bad-slot", f"{provider.slug}: {auth.slot!r} is not a slot such as oauth2")
+        if isinstance(auth, ApiKey) and not (auth.header or auth.query):
+            raise DeclarationError("unsent-key", f"{provider.slug}'s ApiKey needs a header or a query parameter to go in")
+        if open_fields := _unmarked(auth.credential):
+            raise DeclarationError("unmarked-secret", f"{provider.slug}: {', '.join(open_fields)} must be SecretStr")
+    _refuse_repeats("duplicate-slot", (auth.slot for auth in provider.modes), f"{provider.slug} has two ways")
 
 
 def _check_options(provider: Provider[Any]) -> None:
@@ -171,15 +176,17 @@ def _check_base_url(provider: Provider[Any]) -> None:
         names = {name for _, name, _, _ in string.Formatter().parse(provider.base_url) if name is not None}
     except ValueError:
         raise DeclarationError("bad-base-url", f"{provider.slug}'s base URL has a brace too many") from None
-    unknown = names - set(provider.options.model_fields)
-    if unknown:
-        raise DeclarationError("bad-base-url", f"{provider.slug}: there is no option {min(unknown)!r}")
+    if unknown := names - set(provider.options.model_fields) - set(provider.hosts):
+        raise DeclarationError("bad-base-url", f"{provider.slug}: there is no option or host {min(unknown)!r}")
+    for host, url in provider.hosts.items():
+        if urlsplit(url).scheme != "https" or not urlsplit(url).netloc:
+            raise DeclarationError("bad-host", f"{provider.slug}: the host {host!r} must be an https:// address")
     starts_with_option = provider.base_url.startswith("{")
     if not starts_with_option and (
         urlsplit(provider.base_url).scheme != "https" or not urlsplit(provider.base_url).netloc
     ):
         raise DeclarationError(
-            "bad-base-url", f"{provider.slug}'s base URL must begin with https:// or with an option in braces"
+            "bad-base-url", f"{provider.slug}'s base URL must begin with https:// or with an option or host in braces"
         )
 
 

@@ -12,7 +12,7 @@ def take_snapshot(catalog: Catalog) -> dict[str, Any]:
     return {
         "providers": {
             slug: {
-                "credential": sorted(provider.auth.credential.model_fields),
+                "ways": {auth.slot: sorted(auth.credential.model_fields) for auth in provider.modes},
                 "options": sorted(provider.options.model_fields),
                 "operations": {one.id: sorted(one.kinds) for one in provider.operations},
             }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -12,6 +13,7 @@ from typing import Any
 
 import click
 
+from tieline.access.actor import acting_as
 from tieline.cli import exits
 from tieline.cli.session import Running, Session
 from tieline.errors import SetupError, TielineError
@@ -31,7 +33,8 @@ def run(
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a name may not fit the terminal's encoding
     try:
         _refuse_undecodable(sys.argv[1:])
-        code = root.main(prog_name="tieline", obj=session, standalone_mode=False)
+        with acting_as(f"cli:{_account()}"):
+            code = root.main(prog_name="tieline", obj=session, standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left; the interpreter must not complain at the end
@@ -43,6 +46,20 @@ def run(
     except KeyboardInterrupt:
         code = exits.INTERRUPTED
     sys.exit(code or exits.FINE)
+
+
+def _account() -> str:
+    """The name of the account that runs this, or its number where it has none."""
+    try:
+        import pwd
+    except ImportError:  # Windows
+        import getpass
+
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _refuse_undecodable(arguments: list[str]) -> None:

@@ -56,16 +56,13 @@ async def list_(here: Opened, limit: int, cursor: str | None) -> None:
 @opened
 async def create(here: Opened, name: str, role: Any, expires: datetime | None) -> None:
     """Make a key and show it: this once, and never again."""
-    from tieline.access.api_keys import create_key
+    from tieline.flows.api_keys import create_api_key
     from tieline.flows.views import api_key_row
 
-    now = here.parts.clock.now()
-    async with here.work() as work:
-        made = await create_key(
-            work, here.tieline.ring.api_key_pepper, name=name, role=role, now=now, expires_at=expires
-        )
+    pepper = here.tieline.ring.api_key_pepper
+    made = await create_api_key(here.parts, here.org.id, pepper, name=name, role=role, expires_at=expires)
     if here.session.json:
-        show_json(api_key_row(made.row, now=now) | {"key": made.plain})
+        show_json(api_key_row(made.row, now=here.parts.clock.now()) | {"key": made.plain})
         return
     say(made.plain)
     warn(f"This is the only time that it is shown ({made.row.role} of {here.org.slug}). Send it as X-API-Key.")
@@ -76,13 +73,11 @@ async def create(here: Opened, name: str, role: Any, expires: datetime | None) -
 @opened
 async def revoke(here: Opened, key: str) -> None:
     """Make a key useless at once."""
+    from tieline.flows.api_keys import revoke_api_key
     from tieline.flows.views import api_key_row
-    from tieline.store.api_keys import revoke_api_key
 
-    now = here.parts.clock.now()
-    async with here.work() as work:
-        revoked = await revoke_api_key(work, key, now=now)
+    revoked = await revoke_api_key(here.parts, here.org.id, key)
     if here.session.json:
-        show_json(api_key_row(revoked, now=now))
+        show_json(api_key_row(revoked, now=here.parts.clock.now()))
     else:
         say(f"Revoked {revoked.name} ({revoked.id}).")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import click
 
+from tieline.cli.counting import counting
+from tieline.cli.exits import RUN_FAILED
 from tieline.cli.given import read_credential, read_options
 from tieline.cli.listing import page, paged
+from tieline.cli.moment import LATER
 from tieline.cli.session import NounGroup, Opened, opened
 from tieline.cli.show import Columns, at, say, show_json, show_listing, show_row
 
@@ -23,6 +27,24 @@ _COLUMNS: Columns = [
     ("status", "status"),
     ("why", "reason.message"),
     ("since", at("created_at")),
+]
+_IMPORTED: Columns = [
+    ("row", "row"),
+    ("status", "status"),
+    ("provider", "provider"),
+    ("account", "account"),
+    ("connection", "connection_id"),
+    ("why", "reason.message"),
+]
+_VERSIONS: Columns = [
+    ("slot", "slot"),
+    ("version", "version"),
+    ("in force", "in_force"),
+    ("fingerprint", "fingerprint"),
+    ("given", at("created_at")),
+    ("by", "created_by"),
+    ("refreshed", at("refreshed_at")),
+    ("ends", at("expires_at")),
 ]
 
 
@@ -77,7 +99,7 @@ async def test(here: Opened, connection: str) -> None:
 @opened
 async def pause(here: Opened, connection: str) -> None:
     """Stop all runs of a connection until it is resumed."""
-    from tieline.flows.connect import pause as act
+    from tieline.flows.pauses import pause as act
 
     await _act(here, connection, act, "Paused")
 
@@ -87,7 +109,7 @@ async def pause(here: Opened, connection: str) -> None:
 @opened
 async def resume(here: Opened, connection: str) -> None:
     """Let a paused connection run again, at once."""
-    from tieline.flows.connect import resume as act
+    from tieline.flows.pauses import resume as act
 
     await _act(here, connection, act, "Resumed")
 
@@ -97,27 +119,81 @@ async def resume(here: Opened, connection: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @opened
 async def disconnect(here: Opened, connection: str, yes: bool) -> None:
-    """Destroy the credential and stop everything; what was read stays as history."""
-    from tieline.flows.connect import disconnect as act
+    """Revoke and destroy the credentials and stop everything; what was read stays as history."""
+    from tieline.flows.disconnect import disconnect as act
+    from tieline.flows.views import disconnected_row
 
     if not yes:
-        click.confirm(f"Destroy the credential of {connection}?", abort=True, err=True)
-    await _act(here, connection, act, "Disconnected")
+        click.confirm(f"Destroy the credentials of {connection}?", abort=True, err=True)
+    gone = await act(here.parts, here.org.id, connection)
+    if here.session.json:
+        show_json(disconnected_row(gone))
+        return
+    say(f"Disconnected: {gone.connection.name}. Its credentials are destroyed; what was read stays.")
+    if gone.revoked:
+        say("The provider was told to forget it.")
+    if gone.to_revoke:
+        say("The provider could not be told yet; `tieline serve` or `tieline worker` tries again for a day.")
+    if gone.remains:
+        say(f"What remains to be done: {gone.remains}")
 
 
 @command.command("rotate")
 @click.argument("connection")
 @click.option("--credential", "credentials", multiple=True, metavar="NAME=-|@FILE", help="As for `tieline connect`.")
+@click.option("--by", metavar="SLOT", help="The way to authenticate, if it is to be another than now.")
+@click.option("--expires", type=LATER, help="When the credential ends, to be warned before.")
 @opened
-async def rotate(here: Opened, connection: str, credentials: tuple[str, ...]) -> None:
+async def rotate(
+    here: Opened, connection: str, credentials: tuple[str, ...], by: str | None, expires: datetime | None
+) -> None:
     """Put a new credential for the same account in force; this also reconnects."""
-    from tieline.flows.connect import replace_credential
+    from tieline.flows.connect import given_way, replace_credential
     from tieline.store.connections import get_connection
 
     async with here.work() as work:
         standing = await get_connection(work, connection)
-    given = read_credential(here.parts.catalog.provider(standing.provider), credentials)
-    _told(here, await replace_credential(here.parts, here.org.id, connection, given), "Its new credential is in force")
+    auth = given_way(here.parts.catalog.provider(standing.provider), by or standing.auth)
+    given = read_credential(auth, credentials)
+    changed = await replace_credential(here.parts, here.org.id, connection, given, by=auth.slot, expires_at=expires)
+    _told(here, changed, "Its new credential is in force")
+
+
+@command.command("roll-back")
+@click.argument("connection")
+@opened
+async def roll_back(here: Opened, connection: str) -> None:
+    """Put the credential before the present one in force again, after a test call with it."""
+    from tieline.flows.connect import roll_back as act
+
+    await _act(here, connection, act, "Its former credential is in force again")
+
+
+@command.command("switch")
+@click.argument("connection")
+@click.option("--by", metavar="SLOT", required=True, help="The way to go on with.")
+@opened
+async def switch(here: Opened, connection: str, by: str) -> None:
+    """Go on by another way whose credential the connection holds already."""
+    from tieline.flows.connect import switch_way
+
+    _told(here, await switch_way(here.parts, here.org.id, connection, by), f"It goes on by {by}")
+
+
+@command.command("credentials")
+@click.argument("connection")
+@opened
+async def credentials(here: Opened, connection: str) -> None:
+    """List the credentials that a connection holds, never what is in them."""
+    from tieline.flows.views import credential_row
+    from tieline.store.connections import get_connection
+    from tieline.store.credentials import list_credentials
+
+    async with here.work() as work:
+        await get_connection(work, connection)
+        kept = await list_credentials(work, connection)
+    rows = {"items": [credential_row(one) for one in kept], "next": None}
+    show_listing(rows, _VERSIONS, json=here.session.json, none="It holds none.")
 
 
 @command.command("configure")
@@ -127,7 +203,7 @@ async def rotate(here: Opened, connection: str, credentials: tuple[str, ...]) ->
 @opened
 async def configure(here: Opened, connection: str, name: str | None, options: tuple[str, ...]) -> None:
     """Change a connection's name or options; the options must open the same account."""
-    from tieline.flows.connect import reconfigure
+    from tieline.flows.reconfigure import reconfigure
     from tieline.store.connections import get_connection
 
     async with here.work() as work:
@@ -135,6 +211,31 @@ async def configure(here: Opened, connection: str, name: str | None, options: tu
     provider = here.parts.catalog.provider(standing.provider)
     chosen = read_options(provider, options, standing.options) if options else None
     _told(here, await reconfigure(here.parts, here.org.id, connection, name=name, options=chosen), "Changed")
+
+
+@command.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--format", "format_", type=click.Choice(["csv", "json"]), help="By default told by the file's name.")
+@click.option("--dry-run", is_flag=True, help="Only try whether each could be connected; nothing is saved.")
+@opened
+async def import_(here: Opened, file: BinaryIO, format_: str | None, dry_run: bool) -> int:
+    """Connect every account of a CSV or JSON file (`-` is standard input), each row on its own, and report on each.
+
+    CSV has the headings provider, name, by, expires_at, options.NAME and credential.NAME; JSON is a list of objects with the same.
+    """
+    from tieline.flows.imports import MAX_BYTES, import_rows, read_rows
+    from tieline.flows.views import imported_row
+
+    rows = read_rows(file.read(MAX_BYTES + 1), _format(file.name, format_))
+    with counting(len(rows), "Trying" if dry_run else "Connecting") as step:
+        report = await import_rows(here.parts, here.org.id, rows, dry_run=dry_run, told=lambda _: step())
+    told = [imported_row(one) for one in report]
+    show_listing({"items": told, "next": None}, _IMPORTED, json=here.session.json)
+    return RUN_FAILED if any(one.status == "refused" for one in report) else 0
+
+
+def _format(name: str, given: str | None) -> Literal["csv", "json"]:
+    return "json" if (given or name.rpartition(".")[2].lower()) == "json" else "csv"
 
 
 Act = Callable[["Parts", str, str], Awaitable["Connection"]]

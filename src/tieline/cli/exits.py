@@ -16,7 +16,8 @@ MEANINGS: Final = {
     FINE: "done (what an account does not offer is told on standard error)",
     FAILED: "the request failed",
     USAGE: "the command line is wrong",
-    RUN_FAILED: "a run that was waited for failed, read only a part, was cancelled, is held or was stopped",
+    RUN_FAILED: "a run that was waited for failed, read only a part, was cancelled, is held or was stopped; or rows of an import "
+    "were refused",
     SETUP: "Tieline is not set up right: settings, data directory, database, key ring, port",
     STILL_WAITING: "patience ran out while a provider made runs wait; they go on later",
     INTERRUPTED: "interrupted by Ctrl-C",

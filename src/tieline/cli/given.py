@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
+    from tieline.sdk.auth import Auth
     from tieline.sdk.provider import Provider
 
 _MOST_BYTES = 1 << 20  # far above what any credential may have; the exact limit is told by the connect flow
@@ -56,9 +57,9 @@ def read_options(
     return given
 
 
-def read_credential(provider: Provider[Any], pairs: Sequence[str]) -> dict[str, Any]:
+def read_credential(auth: Auth, pairs: Sequence[str]) -> dict[str, Any]:
     """The fields of a credential; secret ones from `-`, from `@FILE` or from a prompt only."""
-    model = provider.auth.credential
+    model = auth.credential
     given = split_pairs("--credential", pairs)
     piped = [name for name, value in given.items() if value == "-"]
     found: dict[str, Any] = dict(_read_input(piped)) if piped else {}
@@ -70,8 +71,8 @@ def read_credential(provider: Provider[Any], pairs: Sequence[str]) -> dict[str, 
                 raise LiteralSecret(f"--credential {name[:60]}: a secret must not be written on the command line")
             found[name] = value
     if _can_ask() and not piped:
-        if provider.auth.help:
-            click.echo(provider.auth.help, err=True)
+        if auth.help:
+            click.echo(auth.help, err=True)
         for name, field in model.model_fields.items():
             if name not in found and field.is_required():
                 found[name] = _ask(name, field, secret=is_secret(model, name))

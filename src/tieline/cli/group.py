@@ -18,6 +18,7 @@ TOPICS: dict[str, dict[str, str]] = {
     "Connect and read": {
         "providers": "What can be connected, and what that needs.",
         "connect": "Connect an account and queue its first syncs.",
+        "oauth-apps": "Your OAuth apps at the providers: list, set, remove, availability.",
         "connections": "The connected accounts: list, test, pause, rotate, disconnect …",
         "sync": "Read a connection now, or all of them; --wait shows the progress.",
         "runs": "What ran and what became of it: list, cancel, retry, release …",
@@ -32,6 +33,7 @@ TOPICS: dict[str, dict[str, str]] = {
     "Look after it": {
         "orgs": "Organizations: list, create.",
         "api-keys": "Keys for the API: list, create, revoke.",
+        "audit": "Who did what: list, verify that nobody touched it, export.",
         "keys": "The keys that seal credentials: list, rotate.",
         "settings": "Every setting, its value in force and what it means.",
         "migrate": "Bring the database to the form that this release needs.",

@@ -45,12 +45,12 @@ async def _list(session: Session) -> None:
 
 
 async def _create(session: Session, slug: str, name: str) -> None:
+    from tieline.flows.organizations import create_organization
     from tieline.flows.views import organization_row
-    from tieline.store.organizations import create_organization
 
     session.start_log()
-    async with session.open() as tieline, tieline.parts.db.system() as work:
-        made = await create_organization(work, slug=slug, name=name, now=tieline.parts.clock.now())
+    async with session.open() as tieline:
+        made = await create_organization(tieline.parts, slug=slug, name=name)
     if session.json:
         show_json(organization_row(made))
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tieline.cli.session import NounGroup, current
 from tieline.cli.show import Columns, say, show_json, show_listing
+
+if TYPE_CHECKING:
+    from tieline.sdk.auth import Auth
 
 
 @click.group("providers", cls=NounGroup)
@@ -38,20 +41,31 @@ def list_() -> None:
 def show(slug: str) -> None:
     """Show what a provider reads, and how to connect it."""
     from tieline.catalog import load_catalog
-    from tieline.flows.views import provider_row, setup_row
+    from tieline.flows.setup import setup_row
+    from tieline.flows.views import provider_row
 
     current().start_log("error")
     provider = load_catalog().provider(slug)
-    row = provider_row(provider) | {"setup": setup_row(provider)}
+    row = provider_row(provider) | {"setup": setup_row(provider, public_url=current().read_settings().public_url)}
     if current().json:
         show_json(row)
         return
     say(f"{row['name']} ({row['id']}): {row['description']}")
     say(f"\nReads\n{_operations(row)}")
     say(f"\nOptions: --option NAME=VALUE\n{_fields(row['setup']['options'])}")
-    say(f"\nCredential: --credential NAME=- (standard input) or NAME=@FILE\n{_fields(row['setup']['credential'])}")
-    if provider.auth.help:
-        say(f"\n{provider.auth.help}")
+    for auth in provider.modes:
+        say(f"\n{_way(auth)}")
+
+
+def _way(auth: Auth) -> str:
+    """One way to authenticate: what to give, or that one goes to the provider."""
+    from tieline.sdk.auth import Redirects
+
+    told = f"By {auth.slot}: a person signs in at the provider"
+    if not isinstance(auth, Redirects):
+        fields = _fields(auth.credential.model_json_schema())
+        told = f"By {auth.slot}: --credential NAME=- (standard input) or NAME=@FILE\n{fields}"
+    return f"{told}\n\n  {auth.help}" if auth.help else told
 
 
 def _operations(row: dict[str, Any]) -> str:

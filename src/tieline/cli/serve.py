@@ -19,6 +19,7 @@ from tieline.errors import SetupError
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from tieline.cli.session import Running
 
@@ -44,17 +45,13 @@ def command(host: str, port: int, role: str) -> None:
 
 async def serve(session: Session, listener: socket.socket, *, workers: bool) -> None:
     """Answer requests, and carry out what is due if `workers`, until a signal says to stop."""
-    import uvicorn
-
     session.start_log("info")
     settings = session.read_settings()
     async with AsyncExitStack() as stack:
         tieline = await stack.enter_async_context(session.open(settings))
         if workers:
             await stack.enter_async_context(working(tieline))
-        config = uvicorn.Config(tieline.api(), log_config=None, access_log=False, server_header=False, ws="none")
-        config.timeout_graceful_shutdown = 10
-        server = _server(config)
+        server = quiet_server(tieline.api())
 
         def stop() -> None:
             server.force_exit = server.should_exit  # the second time it does not wait for requests any more
@@ -76,7 +73,8 @@ async def work(session: Session) -> None:
                 await stop.wait()
 
 
-def _server(config: uvicorn.Config) -> uvicorn.Server:
+def quiet_server(api: FastAPI) -> uvicorn.Server:
+    """A server without a log of its own, which would show queries: what people bring back from a provider is secret."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -87,6 +85,8 @@ def _server(config: uvicorn.Config) -> uvicorn.Server:
             """Capture none."""
             yield
 
+    config = uvicorn.Config(api, log_config=None, access_log=False, server_header=False, ws="none")
+    config.timeout_graceful_shutdown = 10
     return Server(config)
 
 

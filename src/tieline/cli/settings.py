@@ -19,4 +19,4 @@ def command() -> None:
     for row in rows:
         say(f"{row['name']}={plain(row['value'])}" + ("" if row["set"] else "  (default)"))
         say(f"  {row['about']}")
-    say("\nA secret may stand in a file: TIELINE_DATABASE_URL_FILE names one.")
+    say("\nA secret may stand in a file: TIELINE_DATABASE_URL_FILE, TIELINE_OAUTH_GITHUB_PRIVATE_KEY_FILE name one.")

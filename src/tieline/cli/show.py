@@ -60,6 +60,13 @@ def show_json(document: Any) -> None:
         sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
 
 
+def show_line(row: Mapping[str, Any]) -> None:
+    """Write a row as JSON on a line of its own."""
+    import orjson
+
+    sys.stdout.buffer.write(orjson.dumps(row) + b"\n")
+
+
 def show_listing(document: Mapping[str, Any], columns: Columns, *, json: bool, none: str = "There are none.") -> None:
     """Show a page of rows, and how to see the next one."""
     if json:
@@ -131,8 +138,9 @@ def say(text: str = "") -> None:
 
 
 def warn(text: str) -> None:
-    """Tell a person something on the side, on standard error."""
+    """Tell a person something on the side, on standard error, at once."""
     sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def show_problem(slug: str, message: str, advice: str, fields: Any = None, *, json: bool) -> None:

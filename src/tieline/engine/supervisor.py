@@ -25,18 +25,29 @@ _FIRST_PAUSE = 0.2  # seconds between sessions; doubled up to the longest
 _LONGEST_PAUSE = 5.0
 _MOMENT = 0.02
 _PRUNE_EVERY = timedelta(hours=1)
+_UPKEEP_EVERY = timedelta(minutes=5)
 _KEPT_FOR = timedelta(days=1)
 
 logger = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs what is due of the kinds it has handlers for; any number of engines share one database."""
+    """Runs what is due of the kinds it has handlers for; any number of engines share one database.
+
+    `upkeep` is done at the start and every few minutes beside.
+    """
 
     def __init__(
-        self, db: Db, handlers: Mapping[str, Handler], *, clock: Clock, limits: EngineLimits | None = None
+        self,
+        db: Db,
+        handlers: Mapping[str, Handler],
+        *,
+        clock: Clock,
+        limits: EngineLimits | None = None,
+        upkeep: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._db = db
+        self._upkeep = upkeep
         self._kinds = tuple(handlers)
         self._clock = clock
         self._limits = limits or EngineLimits()
@@ -75,6 +86,8 @@ class Engine:
                     group.create_task(_repeat(self._reconcile, _sleep(self._limits.reconcile))),
                     group.create_task(_repeat(self._prune, _sleep(_PRUNE_EVERY))),
                 ]
+                if self._upkeep:
+                    chores.append(group.create_task(_repeat(self._upkeep, _sleep(_UPKEEP_EVERY))))
                 server = group.create_task(self._serve(manager))
                 try:
                     await asyncio.wait({server})

@@ -1,6 +1,7 @@
-"""Connect: from what a person gave to a live connection, and the changes that a connection goes through later.
+"""Connect: from a credential, however it was obtained, to a live connection; and later from one credential to the next.
 
-Nothing is saved from an attempt that fails: the provider's test call comes first, then one transaction holds all the rest.
+Nothing is saved from an attempt that fails: the provider's test call comes first, then one transaction holds all the rest. Whether
+this is a new connection, a reconnection or another account is told by the account that the test call names.
 """
 
 from __future__ import annotations
@@ -13,36 +14,26 @@ from typing import Any
 import orjson
 from pydantic import SecretStr
 
-from tieline.catalog.compile import compile_operation
-from tieline.errors import (
-    Conflict,
-    DeclarationError,
-    Forbidden,
-    Invalid,
-    ProviderError,
-    RateLimited,
-    TooLarge,
-    Unauthorised,
-    Unavailable,
-    Unexpected,
-    VaultError,
-)
+from tieline import faults
+from tieline.errors import Conflict, Invalid, ProviderError, TooLarge
+from tieline.flows.audit import record
+from tieline.flows.credentials import Held, former_version, open_credential, open_row, seal_credential
 from tieline.flows.parts import Parts
-from tieline.flows.reach import credential_bytes, open_credential, parse_credential, parse_options, reach
-from tieline.flows.states import move_connection
+from tieline.flows.reach import parse_credential, parse_options
+from tieline.flows.scopes import missing_scopes
+from tieline.flows.states import live, move_connection
 from tieline.flows.sync import queue_runs
+from tieline.flows.verify import Verified, note_failed_test, verify
 from tieline.ids import new_id
-from tieline.sdk.auth import Credential, malformed_fields
-from tieline.sdk.cel import CelError
-from tieline.sdk.provider import Identified, Options, Provider
-from tieline.stages.announce import announce_connection, announce_run
+from tieline.sdk.auth import Auth, Credential, Redirects, malformed_fields
+from tieline.sdk.provider import Options, Provider
+from tieline.stages.announce import announce_connection
 from tieline.store import connections as store
-from tieline.store import runs, schedules
+from tieline.store import credentials as versions
+from tieline.store import schedules
 from tieline.store.connections import Connection
-from tieline.store.credentials import SealedCredential, destroy_credentials, next_version, save_credential
+from tieline.store.credentials import SealedCredential
 from tieline.store.db import Work
-from tieline.store.types import Ciphertext
-from tieline.vault import Place, key_id_of
 
 MAX_CREDENTIAL_BYTES = 100 * 1024
 MAX_OPTIONS_BYTES = 50 * 1024
@@ -51,12 +42,17 @@ MAX_NAME = 200
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a person gave: option and credential fields as they came, and a name for the connection, if any."""
+    """What a person gave: option and credential fields as they came, and a name for the connection, if any.
+
+    `by` is the way to authenticate, by default the first that takes what a person gives; `expires_at` when the credential ends.
+    """
 
     provider: str
     options: Mapping[str, Any] = field(default_factory=dict)
     credential: Mapping[str, Any] = field(default_factory=dict, repr=False)
     name: str | None = None
+    by: str | None = None
+    expires_at: datetime | None = None
 
 
 async def connect(parts: Parts, org_id: str, attempt: Attempt) -> Connection:
@@ -66,225 +62,244 @@ async def connect(parts: Parts, org_id: str, attempt: Attempt) -> Connection:
     `ProviderError` of the test call.
     """
     provider = parts.catalog.provider(attempt.provider)
-    name = _checked_name(attempt.name)
-    options = _read_options(provider, attempt.options)
-    credential = _read_credential(provider, attempt.credential)
-    account = await verify(parts, provider, options, credential)
-    now = parts.clock.now()
-    missing = missing_scopes(provider, account)
-    connection = Connection(
-        id=new_id("conn"),
-        org_id=org_id,
-        provider=provider.slug,
-        name=name or f"{provider.name}: {account.name}",
-        auth=provider.auth.kind,
-        status="degraded" if missing else "active",
-        account_id=account.id,
-        account_name=account.name,
-        options=options.model_dump(mode="json"),
-        scopes=None if account.scopes is None else sorted(account.scopes),
-        missing_scopes=missing,
-        created_at=now,
-        updated_at=now,
-        validated_at=now,
-    )
-    async with parts.db.work(org_id) as work:
-        await _save(work, provider, connection)
-        await _seal(work, parts, connection, credential)
-        planned = [(operation.id, operation.every) for operation in provider.operations]
-        due = await schedules.create_schedules(work, connection.id, provider.slug, planned, now=now, cause="connect")
-        await queue_runs(work, connection, due, cause="connect", now=now)
-        await announce_connection(work, connection, "connected", now=now)
-    return connection
+    auth = given_way(provider, attempt.by)
+    checked_name(attempt.name)
+    options = read_options(provider, attempt.options)
+    credential = read_credential(provider, auth, attempt.credential)
+    ends = checked_expiry(parts, attempt.expires_at)
+    return await establish(parts, org_id, provider, auth, options, credential, name=attempt.name, expires_at=ends)
 
 
-async def verify(parts: Parts, provider: Provider[Any], options: Options, credential: Credential) -> Identified:
-    """Make the provider's test call; raises its `ProviderError` in the words that users know."""
-    try:
-        async with reach(parts, provider, options, credential) as opened:
-            return await provider.identity(opened.context())
-    except Unauthorised as error:
-        raise Unauthorised(f"{provider.name} API key is invalid or expired", **error.details) from None
-    except Forbidden as error:
-        advice = f"{error.message}. {error.what_to_do}"
-        message = "Service account lacks required permissions"
-        raise Forbidden(message, scope=error.scope, advice=advice, **error.details) from None
-    except RateLimited as error:
-        message = f"{provider.name} rate limit exceeded during validation"
-        raise RateLimited(message, until=error.until, **error.details) from None
-    except Unavailable as error:
-        raise Unavailable(f"Unable to connect to {provider.name}", **error.details) from None
-    except Unexpected as error:
-        advice = f"Check the address: what answers there does not answer as {provider.name} does."
-        raise Unexpected(error.message, advice=advice, **error.details) from None
+async def establish(
+    parts: Parts,
+    org_id: str,
+    provider: Provider[Any],
+    auth: Auth,
+    options: Options,
+    credential: Credential,
+    *,
+    name: str | None = None,
+    expires_at: datetime | None = None,
+    connection_id: str | None = None,
+) -> Connection:
+    """The one way from a credential to a live connection: a new one, or the one with this id if the account is the same.
+
+    A person who went to the provider and chose an account that is connected already has reconnected it.
+    """
+    verified = await verify(parts, org_id, provider, options, Held(auth, credential))
+    faults.passing("connect.verified")
+    standing = await _standing(parts, org_id, provider, auth, verified, connection_id)
+    if standing:
+        refuse_other_account(standing, verified)
+        return await settle(
+            parts, standing, provider, verified, new=(auth, credential), ends=expires_at, options=options
+        )
+    return await _create(parts, org_id, provider, auth, options, credential, verified, name=name, ends=expires_at)
 
 
 async def test_connection(parts: Parts, org_id: str, connection_id: str) -> Connection:
     """Make the test call with the stored credential, and put the connection into the state that it shows."""
     async with parts.db.work(org_id) as work:
-        connection = await _live(work, connection_id)
+        connection = await live(work, connection_id)
         provider = parts.catalog.provider(connection.provider)
-        credential = await open_credential(work, parts, provider, connection)
+        held = await open_credential(work, parts, provider, connection)
     options = parse_options(provider, connection.options)
     try:
-        account = await verify(parts, provider, options, credential)
+        verified = await verify(parts, org_id, provider, options, held, connection=connection)
     except ProviderError as error:
-        await _note_failed_test(parts, connection, error)
+        await note_failed_test(parts, connection, error)
         raise
-    _refuse_other_account(connection, account)
-    return await _settle(parts, connection, provider, account)
+    refuse_other_account(connection, verified)
+    return await settle(parts, connection, provider, verified)
 
 
-async def replace_credential(parts: Parts, org_id: str, connection_id: str, given: Mapping[str, Any]) -> Connection:
-    """Rotate or reconnect: verify a new credential for the same account, then put it in force."""
-    async with parts.db.work(org_id) as work:
-        connection = await _live(work, connection_id)
-    provider = parts.catalog.provider(connection.provider)
-    credential = _read_credential(provider, given)
-    account = await verify(parts, provider, parse_options(provider, connection.options), credential)
-    _refuse_other_account(connection, account)
-    return await _settle(parts, connection, provider, account, credential=credential)
-
-
-async def reconfigure(
+async def replace_credential(
     parts: Parts,
     org_id: str,
     connection_id: str,
+    given: Mapping[str, Any],
     *,
-    name: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    by: str | None = None,
+    expires_at: datetime | None = None,
 ) -> Connection:
-    """Change a connection's name, options or overrides; new options must open the same account."""
+    """Rotate, reconnect, or switch to another way: verify a credential for the same account, then put it in force."""
     async with parts.db.work(org_id) as work:
-        connection = await _live(work, connection_id)
+        connection = await live(work, connection_id)
+    provider = parts.catalog.provider(connection.provider)
+    auth = given_way(provider, by or connection.auth)
+    credential = read_credential(provider, auth, given)
+    options = parse_options(provider, connection.options)
+    ends = checked_expiry(parts, expires_at)
+    return await establish(
+        parts, org_id, provider, auth, options, credential, expires_at=ends, connection_id=connection_id
+    )
+
+
+async def switch_way(parts: Parts, org_id: str, connection_id: str, slot: str) -> Connection:
+    """Go on by another way whose credential the connection holds already, after a test call with it."""
+    async with parts.db.work(org_id) as work:
+        connection = await live(work, connection_id)
         provider = parts.catalog.provider(connection.provider)
-        credential = await open_credential(work, parts, provider, connection)
-    changes: dict[str, Any] = {"name": name} if _checked_name(name) else {}
-    if options is not None:
-        chosen = _read_options(provider, options)
-        _refuse_other_account(connection, await verify(parts, provider, chosen, credential))
-        changes["options"] = chosen.model_dump(mode="json")
-    if overrides is not None:
-        changes["overrides"] = check_overrides(parts, provider, overrides)
+        auth = provider.mode(slot)
+        row = await versions.get_credential(work, connection_id, auth.slot)
+        if row is None:
+            raise Conflict(f"The connection holds no credential for {slot}", advice="Reconnect it with one.")
+        await record(work, parts, "credential.opened", connection_id, slot=row.slot, version=row.version)
+    held = await open_row(parts, auth, row)
+    options = parse_options(provider, connection.options)
+    verified = await verify(parts, org_id, provider, options, held, connection=connection)
+    refuse_other_account(connection, verified)
+    return await settle(parts, connection, provider, verified, back_to=row)
+
+
+async def roll_back(parts: Parts, org_id: str, connection_id: str) -> Connection:
+    """Put the credential before the present one in force again, after a test call with it."""
     async with parts.db.work(org_id) as work:
-        await _live(work, connection_id, lock=True)
-        if changes:
-            await store.update_connection(work, connection_id, now=parts.clock.now(), **changes)
-        return await store.get_connection(work, connection_id)
+        connection = await live(work, connection_id)
+        provider = parts.catalog.provider(connection.provider)
+        auth = provider.mode(connection.auth)
+        _, former = await former_version(work, connection, auth.slot)
+        await record(work, parts, "credential.opened", connection_id, slot=former.slot, version=former.version)
+    held = await open_row(parts, auth, former)
+    options = parse_options(provider, connection.options)
+    verified = await verify(parts, org_id, provider, options, held, connection=connection)
+    refuse_other_account(connection, verified)
+    return await settle(parts, connection, provider, verified, back_to=former)
 
 
-async def pause(parts: Parts, org_id: str, connection_id: str) -> Connection:
-    """Stop all runs of a connection until it is resumed."""
+async def settle(
+    parts: Parts,
+    connection: Connection,
+    provider: Provider[Any],
+    verified: Verified,
+    *,
+    new: tuple[Auth, Credential] | None = None,
+    back_to: SealedCredential | None = None,
+    ends: datetime | None = None,
+    options: Options | None = None,
+) -> Connection:
+    """After a good test call: put the new credential, or a former one, in force, and let everything run that may."""
     now = parts.clock.now()
+    async with parts.db.work(connection.org_id) as work:
+        current = await live(work, connection.id, lock=True)
+        row = await _put_in_force(work, parts, current, verified, new, back_to, ends)
+        missing = missing_scopes(provider, verified.scopes)
+        if current.status == "paused":
+            await store.update_connection(work, current.id, now=now, paused_from=None)
+        else:
+            await _let_run(work, current, row, missing, now)
+        known = _known(verified, missing) | {"auth": row.slot, "expires_at": row.expires_at, "validated_at": now}
+        if options is not None:
+            known["options"] = options.model_dump(mode="json")
+        await store.update_connection(work, current.id, now=now, **known)
+        if new or back_to:
+            await announce_connection(work, current, "reconnected", now=now)
+        done = "credential.rotated" if new else "credential.rolled_back" if back_to else "connection.tested"
+        await record(work, parts, done, current.id, slot=row.slot, version=row.version, fingerprint=row.fingerprint)
+        return await store.get_connection(work, current.id)
+
+
+async def _let_run(
+    work: Work, connection: Connection, row: SealedCredential, missing: list[str], now: datetime
+) -> None:
+    """Let everything run that may; a credential past its date does not, even if the provider still takes it."""
+    if row.expires_at and row.expires_at <= now:
+        return
+    await move_connection(work, connection, "degraded" if missing else "active", now=now)
+    due = await schedules.set_enabled(work, connection.id, True, now=now)
+    await queue_runs(work, connection, due, cause="reconnect", now=now)
+
+
+async def _put_in_force(
+    work: Work,
+    parts: Parts,
+    current: Connection,
+    verified: Verified,
+    new: tuple[Auth, Credential] | None,
+    back_to: SealedCredential | None,
+    ends: datetime | None,
+) -> SealedCredential:
+    """The version that is in force from now on."""
+    told = verified.account.expires_at
+    if new:
+        return await seal_credential(work, parts, current, *new, expires_at=ends or told)
+    slot = back_to.slot if back_to else current.auth
+    in_force = await versions.get_credential(work, current.id, slot, lock=True)
+    if in_force is None:
+        raise Conflict("The credential was destroyed meanwhile")
+    if back_to and back_to.retired_at:
+        await versions.swap_versions(work, in_force, back_to, now=parts.clock.now())
+        in_force = back_to
+    if told and told != in_force.expires_at:
+        await versions.set_expiry(work, in_force.id, told)
+    return await versions.get_credential(work, current.id, slot) or in_force
+
+
+async def _create(
+    parts: Parts,
+    org_id: str,
+    provider: Provider[Any],
+    auth: Auth,
+    options: Options,
+    credential: Credential,
+    verified: Verified,
+    *,
+    name: str | None,
+    ends: datetime | None,
+) -> Connection:
+    now, account = parts.clock.now(), verified.account
+    missing = missing_scopes(provider, verified.scopes)
+    connection = Connection(
+        id=new_id("conn"),
+        org_id=org_id,
+        provider=provider.slug,
+        name=name or f"{provider.name}: {account.name}"[:MAX_NAME],
+        auth=auth.slot,
+        status="degraded" if missing else "active",
+        account_id=account.id,
+        options=options.model_dump(mode="json"),
+        created_at=now,
+        updated_at=now,
+        validated_at=now,
+        expires_at=ends or account.expires_at,
+        **_known(verified, missing),
+    )
     async with parts.db.work(org_id) as work:
-        connection = await _live(work, connection_id, lock=True)
-        if connection.status == "paused":
-            return connection
-        await move_connection(work, connection, "paused", now=now, message="paused by a person")
-        await schedules.set_enabled(work, connection_id, False, reason="paused", now=now)
-        await announce_connection(work, connection, "paused", now=now)
-        return await store.get_connection(work, connection_id)
+        await _save(work, provider, connection)
+        row = await seal_credential(work, parts, connection, auth, credential, expires_at=connection.expires_at)
+        planned = [(operation.id, operation.every) for operation in provider.operations]
+        due = await schedules.create_schedules(work, connection.id, provider.slug, planned, now=now, cause="connect")
+        await queue_runs(work, connection, due, cause="connect", now=now)
+        await announce_connection(work, connection, "connected", now=now)
+        told = {"provider": provider.slug, "account": account.id, "slot": row.slot, "fingerprint": row.fingerprint}
+        await record(work, parts, "connection.connected", connection.id, **told)
+        faults.passing("connect.saved")
+    faults.passing("connect.committed")
+    return connection
 
 
-async def resume(parts: Parts, org_id: str, connection_id: str) -> Connection:
-    """Let a paused connection run again, at once."""
-    now = parts.clock.now()
+def _known(verified: Verified, missing: list[str]) -> dict[str, Any]:
+    """What a test call tells of a connection."""
+    scopes = None if verified.scopes is None else sorted(verified.scopes)
+    account = verified.account
+    return {
+        "account_name": account.name,
+        "scopes": scopes,
+        "missing_scopes": missing,
+        "remarks": list(account.remarks),
+    }
+
+
+async def _standing(
+    parts: Parts, org_id: str, provider: Provider[Any], auth: Auth, verified: Verified, connection_id: str | None
+) -> Connection | None:
+    """The connection that this credential is for, if it is not for a new one."""
     async with parts.db.work(org_id) as work:
-        connection = await _live(work, connection_id, lock=True)
-        if connection.status != "paused":
-            raise Conflict(f"The connection is {connection.status}, not paused")
-        await move_connection(work, connection, "degraded" if connection.missing_scopes else "active", now=now)
-        due = await schedules.set_enabled(work, connection_id, True, now=now)
-        await queue_runs(work, connection, due, cause="resume", now=now)
-        await announce_connection(work, connection, "resumed", now=now)
-        return await store.get_connection(work, connection_id)
-
-
-async def disconnect(parts: Parts, org_id: str, connection_id: str) -> Connection:
-    """Destroy the credentials and stop everything; entities, findings and evidence stay as history."""
-    now = parts.clock.now()
-    async with parts.db.work(org_id) as work:
-        connection = await _live(work, connection_id, lock=True)
-        await destroy_credentials(work, connection_id)
-        await schedules.set_enabled(work, connection_id, False, reason="disconnected", now=now)
-        await _cancel_waiting(work, connection_id, now)
-        await move_connection(work, connection, "disconnected", now=now, message="disconnected by a person")
-        await store.update_connection(work, connection_id, now=now, disconnected_at=now)
-        await announce_connection(work, connection, "disconnected", now=now)
-        return await store.get_connection(work, connection_id)
-
-
-async def _cancel_waiting(work: Work, connection_id: str, now: datetime) -> None:
-    """End the runs that wait; those under way end by themselves at their next page."""
-    ended = {"status": "cancelled", "finished_at": now, "resume_at": None, "error_slug": "cancelled"}
-    for schedule in await schedules.list_schedules(work, connection_id):
-        if schedule.run_id and schedule.held_by is None:
-            await runs.update_run(work, schedule.run_id, **ended, error_message="The connection was disconnected")
-            run = await runs.get_run(work, schedule.run_id)
-            await runs.forget_pages(work, run)
-            await announce_run(work, run, "cancelled", now=now)
-            await schedules.set_run(work, schedule.id, None)
-
-
-def missing_scopes(provider: Provider[Any], account: Identified) -> list[str]:
-    """Permissions that some operation needs and the credential is known to lack; none if that cannot be known."""
-    if account.scopes is None:
-        return []
-    return sorted({need for operation in provider.operations for need in operation.needs} - account.scopes)
-
-
-def check_overrides(parts: Parts, provider: Provider[Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """An organization's own filters and fields, by operation, compiled to see that they work; raises `Invalid`."""
-    checked = {}
-    for operation_id, own in overrides.items():
-        operation = parts.catalog.operation(provider.slug, operation_id)
-        if not isinstance(own, Mapping) or set(own) - {"filter", "fields"}:
-            raise Invalid(f"overrides.{operation_id}: give `filter`, `fields` or both")
-        for mapping in operation.into:
-            try:
-                faults = mapping.adjusted(filter=own.get("filter"), fields=own.get("fields")).faults()
-            except (TypeError, AttributeError):
-                raise Invalid(f"overrides.{operation_id}: `filter` is text, `fields` maps names to text") from None
-            if faults:
-                raise Invalid(f"overrides.{operation_id}: {faults[0]}", advice="See the CEL reference in the docs.")
-        try:
-            compile_operation(parts.catalog, provider.slug, operation, own)
-        except (CelError, DeclarationError) as error:
-            raise Invalid(f"overrides.{operation_id}: {error}") from None
-        checked[operation_id] = dict(own)
-    return checked
-
-
-def _checked_name(name: str | None) -> str | None:
-    if name and len(name) > MAX_NAME:
-        raise Invalid(f"The name is over {MAX_NAME} characters", fields=[{"field": "name", "problem": "is too long"}])
-    return name
-
-
-def _read_options(provider: Provider[Any], given: Mapping[str, Any]) -> Options:
-    if _size(given) > MAX_OPTIONS_BYTES:
-        raise TooLarge(f"Options are over {MAX_OPTIONS_BYTES // 1024} KB")
-    return parse_options(provider, dict(given))
-
-
-def _read_credential(provider: Provider[Any], given: Mapping[str, Any]) -> Credential:
-    if _size(given) > MAX_CREDENTIAL_BYTES:
-        raise TooLarge(f"The credential is over {MAX_CREDENTIAL_BYTES // 1024} KB")
-    credential = parse_credential(provider, dict(given))
-    if wrong := malformed_fields(credential):
-        problems = [{"field": f"credential.{name}", "problem": "has not the form of such a key"} for name in wrong]
-        advice = f"Look at {', '.join(wrong)}. {provider.auth.help}".strip()
-        raise Invalid(f"Invalid API key format for {provider.name}", advice=advice, fields=problems)
-    return credential
-
-
-def _size(given: Mapping[str, Any]) -> int:
-    plain = {key: one.get_secret_value() if isinstance(one, SecretStr) else one for key, one in given.items()}
-    try:
-        return len(orjson.dumps(plain))
-    except TypeError:
-        raise Invalid("Values must be JSON in valid Unicode") from None
+        if connection_id:
+            return await live(work, connection_id)
+        if isinstance(auth, Redirects):
+            return await store.find_by_account(work, provider.slug, verified.account.id)
+    return None
 
 
 async def _save(work: Work, provider: Provider[Any], connection: Connection) -> None:
@@ -300,35 +315,55 @@ async def _save(work: Work, provider: Provider[Any], connection: Connection) -> 
         ) from None
 
 
-async def _seal(work: Work, parts: Parts, connection: Connection, credential: Credential) -> None:
-    version = await next_version(work, connection.id)
-    plain = credential_bytes(credential)
-    try:
-        sealed = parts.vault.seal(plain, Place(connection.org_id, connection.id, "default", version))
-    except VaultError:
-        raise VaultError("Credential encryption failed") from None
-    row = SealedCredential(
-        id=new_id("cred"),
-        org_id=connection.org_id,
-        connection_id=connection.id,
-        slot="default",
-        version=version,
-        sealed=Ciphertext(sealed),
-        key_id=key_id_of(sealed),
-        fingerprint=parts.vault.fingerprint(plain, org_id=connection.org_id),
-        created_at=parts.clock.now(),
-    )
-    await save_credential(work, row)
+def given_way(provider: Provider[Any], by: str | None) -> Auth:
+    """The way whose credential a person gives; raises `Invalid` for one on which they go to the provider."""
+    if by is None:
+        given = [auth for auth in provider.modes if not isinstance(auth, Redirects)]
+        auth = given[0] if given else provider.mode()
+    else:
+        auth = provider.mode(by)
+    if isinstance(auth, Redirects):
+        advice = f"Begin with `tieline connect {provider.slug} --by {auth.slot}` or POST /v1/oauth/start."
+        raise Invalid(f"{provider.name} is connected by signing in there, not by a credential", advice=advice)
+    return auth
 
 
-async def _live(work: Work, connection_id: str, *, lock: bool = False) -> Connection:
-    connection = await store.get_connection(work, connection_id, lock=lock)
-    if connection.status == "disconnected":
-        raise Conflict("The connection is disconnected", advice="Connect the account again.")
-    return connection
+def checked_name(name: str | None) -> str | None:
+    """A connection's name; raises `Invalid` if it is too long."""
+    if name and len(name) > MAX_NAME:
+        raise Invalid(f"The name is over {MAX_NAME} characters", fields=[{"field": "name", "problem": "is too long"}])
+    return name
 
 
-def _refuse_other_account(connection: Connection, account: Identified) -> None:
+def checked_expiry(parts: Parts, expires_at: datetime | None) -> datetime | None:
+    """When a credential ends; raises `Invalid` for a time that is past."""
+    if expires_at and expires_at <= parts.clock.now():
+        raise Invalid("The credential ends in the past", fields=[{"field": "expires_at", "problem": "is past"}])
+    return expires_at
+
+
+def read_options(provider: Provider[Any], given: Mapping[str, Any]) -> Options:
+    """A connection's options; raises `Invalid` or `TooLarge`."""
+    if _size(given) > MAX_OPTIONS_BYTES:
+        raise TooLarge(f"Options are over {MAX_OPTIONS_BYTES // 1024} KB")
+    return parse_options(provider, dict(given))
+
+
+def read_credential(provider: Provider[Any], auth: Auth, given: Mapping[str, Any]) -> Credential:
+    """The credential that a person gave; raises `Invalid` or `TooLarge`, never quoting a value."""
+    if _size(given) > MAX_CREDENTIAL_BYTES:
+        raise TooLarge(f"The credential is over {MAX_CREDENTIAL_BYTES // 1024} KB")
+    credential = parse_credential(auth, dict(given))
+    if wrong := malformed_fields(credential):
+        problems = [{"field": f"credential.{name}", "problem": "has not the form of such a key"} for name in wrong]
+        advice = f"Look at {', '.join(wrong)}. {auth.help}".strip()
+        raise Invalid(f"Invalid API key format for {provider.name}", advice=advice, fields=problems)
+    return credential
+
+
+def refuse_other_account(connection: Connection, verified: Verified) -> None:
+    """Raise `Conflict` if a credential opens another account than the connection's."""
+    account = verified.account
     if account.id != connection.account_id:
         raise Conflict(
             f"That credential opens another account ({account.name}), not {connection.account_name}",
@@ -336,40 +371,9 @@ def _refuse_other_account(connection: Connection, account: Identified) -> None:
         )
 
 
-async def _settle(
-    parts: Parts,
-    connection: Connection,
-    provider: Provider[Any],
-    account: Identified,
-    *,
-    credential: Credential | None = None,
-) -> Connection:
-    """After a good test call: save the new credential if there is one, and let everything run that may."""
-    now, missing = parts.clock.now(), missing_scopes(provider, account)
-    async with parts.db.work(connection.org_id) as work:
-        current = await _live(work, connection.id, lock=True)
-        if credential:
-            await _seal(work, parts, connection, credential)
-        if current.status != "paused":
-            await move_connection(work, current, "degraded" if missing else "active", now=now)
-            due = await schedules.set_enabled(work, connection.id, True, now=now)
-            await queue_runs(work, connection, due, cause="reconnect", now=now)
-        scopes = None if account.scopes is None else sorted(account.scopes)
-        known = {"account_name": account.name, "scopes": scopes, "missing_scopes": missing, "validated_at": now}
-        await store.update_connection(work, connection.id, now=now, **known)
-        if credential:
-            await announce_connection(work, current, "reconnected", now=now)
-        return await store.get_connection(work, connection.id)
-
-
-async def _note_failed_test(parts: Parts, connection: Connection, error: ProviderError) -> None:
-    if not isinstance(error, Unauthorised):
-        return
-    now = parts.clock.now()
-    async with parts.db.work(connection.org_id) as work:
-        current = await _live(work, connection.id, lock=True)
-        if current.validated_at > connection.validated_at:  # a new credential came meanwhile; what was tried is no more
-            return
-        await move_connection(work, current, "needs_reconnect", now=now, slug=error.slug, message=error.message)
-        await schedules.set_enabled(work, connection.id, False, reason=error.slug, now=now)
-        await announce_connection(work, current, "needs_reconnect", now=now)
+def _size(given: Mapping[str, Any]) -> int:
+    plain = {key: one.get_secret_value() if isinstance(one, SecretStr) else one for key, one in given.items()}
+    try:
+        return len(orjson.dumps(plain))
+    except TypeError:
+        raise Invalid("Values must be JSON in valid Unicode") from None

@@ -15,6 +15,7 @@ from tieline.errors import (
     ProviderError,
     RateLimited,
     RequestError,
+    Suspended,
     TielineError,
     Unauthorised,
     Unavailable,
@@ -165,6 +166,10 @@ async def _fail(work: Work, sync: Sync, error: TielineError) -> None:
             await move_connection(work, current, "needs_reconnect", **about)
             await schedules.set_enabled(work, current.id, False, reason=error.slug, now=sync.now)
             await announce_connection(work, current, "needs_reconnect", now=sync.now)
+        case Suspended():
+            await move_connection(work, current, "suspended", **about)
+            await schedules.set_enabled(work, current.id, False, reason=error.slug, now=sync.now)
+            await announce_connection(work, current, "suspended", now=sync.now)
         case NotOffered():
             pass
         case Forbidden():
@@ -249,6 +254,7 @@ def _backoff(attempt: int) -> timedelta:
 _HOW_TO_RUN = {
     "paused": "Resume the connection.",
     "needs_reconnect": "Give the connection a new credential: `tieline connections rotate`.",
+    "suspended": "Lift the suspension at the provider, then `tieline connections test`.",
     "expired": "Give the connection a new credential: `tieline connections rotate`.",
     "disconnected": "Connect the account again.",
 }

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from tieline import faults
+from tieline.flows.context import base_url_of
 from tieline.flows.parts import Parts
-from tieline.flows.reach import base_url_of, parse_options
+from tieline.flows.reach import parse_options
 from tieline.sdk.provider import Operation, Provider
 from tieline.stages.announce import announce_findings
 from tieline.stages.assess import Answer, Judge, move_findings
@@ -47,7 +48,7 @@ class Sync:
     @property
     def query(self) -> dict[str, Any]:
         """What was asked of the provider, for provenance."""
-        source = base_url_of(self.provider, parse_options(self.provider, self.connection.options))
+        source = base_url_of(self.parts, self.provider, parse_options(self.provider, self.connection.options))
         return {"operation": self.operation.id, "title": self.operation.title, "source": source}
 
 

@@ -12,9 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from tieline.errors import Conflict
+from tieline.flows.audit import record
+from tieline.flows.context import base_url_of
 from tieline.flows.judging import judge_now
 from tieline.flows.parts import Parts
-from tieline.flows.reach import base_url_of, parse_options
+from tieline.flows.reach import parse_options
 from tieline.ids import to_uuid
 from tieline.stages.announce import announce_findings
 from tieline.stages.assess import Judge, assess_stored, move_findings
@@ -43,20 +45,27 @@ async def materialize(parts: Parts, org_id: str, *, connection_id: str | None = 
 
 
 async def _chosen(parts: Parts, org_id: str, connection_id: str | None) -> list[Connection]:
+    """The connections to judge; what is about to happen to them is recorded before anything does."""
     async with parts.db.work(org_id) as work:
         if connection_id:
-            chosen = await get_connection(work, connection_id)
-            if chosen.disconnected_at:
+            chosen = [await get_connection(work, connection_id)]
+            if chosen[0].disconnected_at:
                 raise Conflict("The connection is disconnected, so what it read speaks of the past")
-            return [chosen]
-        found: list[Connection] = []
-        cursor: str | None = None
-        while True:
-            page = await list_connections(work, Paging(cursor, MAX_LIMIT))
-            found += [one for one in page.items if one.provider in parts.catalog.providers]
-            if page.next is None:
-                return found
-            cursor = page.next
+        else:
+            chosen = [one for one in await _live(work) if one.provider in parts.catalog.providers]
+        await record(work, parts, "evidence.materialized", connection_id, connections=len(chosen))
+        return chosen
+
+
+async def _live(work: Work) -> list[Connection]:
+    found: list[Connection] = []
+    cursor: str | None = None
+    while True:
+        page = await list_connections(work, Paging(cursor, MAX_LIMIT))
+        found += page.items
+        if page.next is None:
+            return found
+        cursor = page.next
 
 
 async def _judge_batch(
@@ -90,7 +99,7 @@ def _query(parts: Parts, run: Run, connection: Connection) -> dict[str, Any]:
     """What the run asked of the provider, for provenance."""
     provider = parts.catalog.provider(connection.provider)
     title = next((one.title for one in provider.operations if one.id == run.operation), run.operation)
-    source = base_url_of(provider, parse_options(provider, connection.options))
+    source = base_url_of(parts, provider, parse_options(provider, connection.options))
     return {"operation": run.operation, "title": title, "source": source}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tieline.errors import Invalid
+from tieline.flows.audit import record
 from tieline.flows.parts import Parts
 from tieline.stages.announce import announce_findings
 from tieline.store import findings
@@ -21,6 +22,7 @@ async def mute(
     async with parts.db.work(org_id) as work:
         muted = await findings.mute_finding(work, finding_id, reason=reason, until=until, actor=actor, now=now)
         await announce_findings(work, {"muted": [muted]}, now=now)
+        await record(work, parts, "finding.muted", finding_id, check=muted.check_id, until=until)
         return muted
 
 
@@ -30,4 +32,5 @@ async def unmute(parts: Parts, org_id: str, finding_id: str, *, actor: str) -> F
     async with parts.db.work(org_id) as work:
         opened = await findings.unmute_finding(work, finding_id, actor=actor, now=now)
         await announce_findings(work, {"unmuted": [opened]}, now=now)
+        await record(work, parts, "finding.unmuted", finding_id, check=opened.check_id)
         return opened

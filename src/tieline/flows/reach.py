@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import orjson
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from tieline.errors import Invalid, RateLimited, Unauthorised
+from tieline.errors import Invalid, RateLimited
+from tieline.flows.context import auth_context
+from tieline.flows.credentials import Held
 from tieline.flows.parts import Parts
-from tieline.sdk.auth import Credential
+from tieline.flows.tokens import Signer
+from tieline.sdk.auth import Auth, Credential, Grant
 from tieline.sdk.context import Checkpoint, Context, Turned
 from tieline.sdk.http import Http
 from tieline.sdk.limits import IN_PLACE, Budget, LocalBudget, Signal
 from tieline.sdk.provider import Options, Provider
 from tieline.store.budgets import note_limit, take_permits
 from tieline.store.connections import Connection
-from tieline.store.credentials import get_credential
-from tieline.store.db import Work
-from tieline.vault import Place
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -39,14 +38,17 @@ class Reach:
 
     http: Http
     options: Options
-    credential: Credential
+    hosts: Mapping[str, str]
+    signer: Signer
     parts: Parts
 
     def context(self, start: Checkpoint | None = None, turned: Turned | None = None) -> Context[Any]:
         """A context for one reading."""
         return Context(
             options=self.options,
-            credential=self.credential,
+            credential=self.signer.held.credential,
+            fresh=self.signer.fresh,
+            hosts=self.hosts,
             http=self.http,
             policy=self.parts.policy,
             clock=self.parts.clock,
@@ -57,42 +59,39 @@ class Reach:
 
 @asynccontextmanager
 async def reach(
-    parts: Parts, provider: Provider[Any], options: Options, credential: Credential, *, budget: Budget | None = None
+    parts: Parts,
+    org_id: str,
+    provider: Provider[Any],
+    options: Options,
+    held: Held,
+    *,
+    connection: Connection | None = None,
+    budget: Budget | None = None,
 ) -> AsyncIterator[Reach]:
     """Open a provider; the connections to it are closed at the end."""
-    base_url = base_url_of(provider, options)
+    details = held.credential.details if isinstance(held.credential, Grant) else {}
+    context = await auth_context(parts, org_id, provider, options, details)
+    base_url = context.url(provider.base_url)
     if urlsplit(base_url).query:
         raise Invalid("The address must not hold a query", advice="Leave out the ? and all that follows it.")
     parts.policy.check_url(base_url)
+    signer = Signer(parts, provider, held, context, connection)
     http = Http(
         base_url=base_url,
         provider=provider.name,
         policy=parts.policy,
         budget=budget or LocalBudget(parts.clock),
         clock=parts.clock,
-        sign=lambda request: provider.auth.sign(request, credential),
-        secrets=credential.secrets(),
+        sign=signer.sign,
+        renew=signer.renew,
+        secrets=held.credential.secrets(),
         headers=provider.headers,
+        origins=[context.url(one) for one in provider.origins],
         rate=provider.rate,
     )
+    signer.told = http.conceal
     async with http:
-        yield Reach(http, options, credential, parts)
-
-
-async def open_credential(work: Work, parts: Parts, provider: Provider[Any], connection: Connection) -> Credential:
-    """The credential in force, opened: the one place where the platform decrypts. Raises `Unauthorised` if destroyed."""
-    sealed = await get_credential(work, connection.id)
-    if sealed is None:
-        raise Unauthorised(f"{connection.name} has no credential any more")
-    place = Place(connection.org_id, connection.id, sealed.slot, sealed.version)
-    return provider.auth.credential.model_validate_json(parts.vault.open(sealed.sealed.sealed, place))
-
-
-def credential_bytes(credential: Credential) -> bytes:
-    """A credential in plain, to be sealed at once."""
-    values = {name: getattr(credential, name) for name in type(credential).model_fields}
-    plain = {name: one.get_secret_value() if isinstance(one, SecretStr) else one for name, one in values.items()}
-    return orjson.dumps(plain)
+        yield Reach(http, options, {name: context.places[name] for name in provider.hosts}, signer, parts)
 
 
 def parse_options(provider: Provider[Any], given: dict[str, Any]) -> Options:
@@ -100,14 +99,9 @@ def parse_options(provider: Provider[Any], given: dict[str, Any]) -> Options:
     return _parse(provider.options, given, "options")
 
 
-def parse_credential(provider: Provider[Any], given: dict[str, Any]) -> Credential:
+def parse_credential(auth: Auth, given: dict[str, Any]) -> Credential:
     """Validate a credential's fields; raises `Invalid` naming the fields, never quoting a value."""
-    return _parse(provider.auth.credential, given, "credential")
-
-
-def base_url_of(provider: Provider[Any], options: Options) -> str:
-    """The provider's base URL with the connection's options filled in."""
-    return provider.base_url.format(**{name: str(value) for name, value in options.model_dump().items()})
+    return _parse(auth.credential, given, "credential")
 
 
 class SharedBudget:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tieline.errors import Conflict
+from tieline.flows.audit import record
 from tieline.flows.endings import refuse_unless_runnable
 from tieline.flows.parts import Parts
 from tieline.flows.sync import request_sync
@@ -34,7 +35,9 @@ async def cancel_run(parts: Parts, org_id: str, run_id: str) -> Run:
             await runs.update_run(work, run.id, **ended, error_slug="cancelled", error_message="Cancelled by a person")
             await runs.forget_pages(work, run)
             await announce_run(work, run, "cancelled", now=now)
-        return await runs.get_run(work, run_id)
+        cancelled = await runs.get_run(work, run_id)
+        await _record(work, parts, "run.cancelled", run)
+        return cancelled
 
 
 async def retry_run(parts: Parts, org_id: str, run_id: str) -> Run:
@@ -67,7 +70,14 @@ async def release_held(parts: Parts, org_id: str, run_id: str) -> Run:
         await runs.update_run(work, run.id, **again)
         await schedules.set_run(work, schedule.id, run.id)
         await schedules.trigger(work, connection.id, operation=run.operation, now=now, cause="release")
-        return await runs.get_run(work, run_id)
+        released = await runs.get_run(work, run_id)
+        await _record(work, parts, "run.released", run)
+        return released
+
+
+async def _record(work: Work, parts: Parts, action: str, run: Run) -> None:
+    about = {"connection_id": run.connection_id, "provider": run.provider, "operation": run.operation}
+    await record(work, parts, action, run.id, **about)
 
 
 async def _refuse_unless_held(work: Work, run: Run, schedule: Schedule) -> None:

@@ -5,23 +5,39 @@ from __future__ import annotations
 from datetime import datetime
 
 from tieline.errors import Conflict
-from tieline.store.connections import Connection, update_connection
+from tieline.store.connections import Connection, get_connection, update_connection
 from tieline.store.db import Work
 
+ATTEMPT: dict[str, frozenset[str]] = {
+    "pending": frozenset({"validating", "failed", "expired"}),
+    "validating": frozenset({"pending", "connected", "failed"}),
+    "connected": frozenset(),
+    "failed": frozenset(),
+    "expired": frozenset(),
+}
+"""The states before there is a connection: nothing is saved of one until its test call has passed. A second round at the provider
+makes an attempt pending again."""
+
 TRANSITIONS: dict[str, frozenset[str]] = {
-    "pending": frozenset({"validating", "disconnected"}),
-    "validating": frozenset({"active", "degraded", "error", "disconnected"}),
     "active": frozenset({"degraded", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"}),
     "degraded": frozenset({"active", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"}),
     "error": frozenset({"active", "degraded", "expired", "needs_reconnect", "paused", "suspended", "disconnected"}),
-    "expired": frozenset({"active", "degraded", "needs_reconnect", "paused", "disconnected"}),
-    "needs_reconnect": frozenset({"active", "degraded", "paused", "disconnected"}),
-    "paused": frozenset({"active", "degraded", "error", "needs_reconnect", "disconnected"}),
-    "suspended": frozenset({"active", "degraded", "needs_reconnect", "paused", "disconnected"}),
+    "expired": frozenset({"active", "degraded", "needs_reconnect", "paused", "suspended", "disconnected"}),
+    "needs_reconnect": frozenset({"active", "degraded", "expired", "paused", "suspended", "disconnected"}),
+    "paused": frozenset({"active", "degraded", "expired", "needs_reconnect", "suspended", "disconnected"}),
+    "suspended": frozenset({"active", "degraded", "expired", "needs_reconnect", "paused", "disconnected"}),
     "disconnected": frozenset(),
 }
 RUNNABLE = frozenset({"active", "degraded", "error"})
 """States in which runs may start; in `error` the provider is tried again on schedule."""
+
+
+async def live(work: Work, connection_id: str, *, lock: bool = False) -> Connection:
+    """A connection that is not disconnected, locked if asked; raises `NotFound` or `Conflict`."""
+    connection = await get_connection(work, connection_id, lock=lock)
+    if connection.status == "disconnected":
+        raise Conflict("The connection is disconnected", advice="Connect the account again.")
+    return connection
 
 
 async def move_connection(

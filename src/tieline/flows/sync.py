@@ -17,9 +17,11 @@ from tieline import faults
 from tieline.catalog.compile import CompiledOperation, compile_operation
 from tieline.errors import Conflict, NotFound
 from tieline.flows import endings
+from tieline.flows.audit import record
+from tieline.flows.credentials import open_credential
 from tieline.flows.judging import COLLECTED, SWEPT, Sync, conclude, judge_now
 from tieline.flows.parts import Parts
-from tieline.flows.reach import Reach, SharedBudget, open_credential, parse_options, reach
+from tieline.flows.reach import Reach, SharedBudget, parse_options, reach
 from tieline.flows.states import RUNNABLE
 from tieline.flows.sweep import sweep
 from tieline.ids import to_uuid
@@ -78,7 +80,10 @@ async def request_sync(
                 f"{operation or 'Every operation'} is switched off",
                 advice="Grant what the connection lacks, then test it: `tieline connections test`.",
             )
-        return await queue_runs(work, connection, triggered, cause=cause, now=now)
+        queued = await queue_runs(work, connection, triggered, cause=cause, now=now)
+        about = {"operation": operation, "cause": cause, "run_ids": [one.id for one in queued]}
+        await record(work, parts, "sync.requested", connection_id, **about)
+        return queued
 
 
 async def queue_runs(
@@ -160,11 +165,12 @@ async def _read(sync: Sync) -> None:
 @asynccontextmanager
 async def _reach(sync: Sync) -> AsyncIterator[Reach]:
     """The way to the provider, with the credential in force now and the budget that all workers share."""
-    async with sync.parts.db.work(sync.hold.org_id) as work:
-        credential = await open_credential(work, sync.parts, sync.provider, sync.connection)
-    options = parse_options(sync.provider, sync.connection.options)
-    budget = SharedBudget(sync.parts, sync.connection)
-    async with reach(sync.parts, sync.provider, options, credential, budget=budget) as opened:
+    parts, connection, org_id = sync.parts, sync.connection, sync.hold.org_id
+    async with parts.db.work(org_id) as work:
+        held = await open_credential(work, parts, sync.provider, connection)
+    options = parse_options(sync.provider, connection.options)
+    budget = SharedBudget(parts, connection)
+    async with reach(parts, org_id, sync.provider, options, held, connection=connection, budget=budget) as opened:
         yield opened
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tieline.catalog import Framework
 from tieline.flows.controls import Standing
@@ -18,6 +18,7 @@ from tieline.stages.attest import hash_content
 from tieline.store.admission import EngineCounts
 from tieline.store.api_keys import ApiKeyRow
 from tieline.store.connections import Connection
+from tieline.store.credentials import SealedCredential
 from tieline.store.entities import StoredEntity
 from tieline.store.evidence import Evidence, Provenance
 from tieline.store.findings import Finding, FindingEvent
@@ -26,6 +27,10 @@ from tieline.store.organizations import Organization
 from tieline.store.outbox import Event
 from tieline.store.runs import COUNTS, Rejection, Run
 from tieline.store.schedules import Schedule
+
+if TYPE_CHECKING:
+    from tieline.flows.disconnect import Disconnected
+    from tieline.flows.imports import Imported
 
 T = TypeVar("T")
 JsonRow = dict[str, Any]
@@ -49,7 +54,8 @@ def provider_row(provider: Provider[Any]) -> JsonRow:
     return {
         "id": provider.slug,
         "provider": provider.slug,
-        "kind": provider.auth.kind,
+        "kind": provider.mode().kind,
+        "ways": [auth.slot for auth in provider.modes],
         "name": provider.name,
         "category": provider.category,
         "description": provider.description,
@@ -67,20 +73,6 @@ def operation_row(operation: Operation) -> JsonRow:
         "entities": sorted(operation.kinds),
         "every_seconds": int(operation.every.total_seconds()),
         "needs": sorted(operation.needs),
-    }
-
-
-def setup_row(provider: Provider[Any]) -> JsonRow:
-    """What a person needs to connect: instructions, and JSON Schemas of the two forms (secrets are `writeOnly`)."""
-    return {
-        "provider": provider.slug,
-        "name": provider.name,
-        "kind": provider.auth.kind,
-        "instructions": provider.auth.help,
-        "docs_url": provider.docs_url,
-        "needs": sorted({need for operation in provider.operations for need in operation.needs}),
-        "credential": provider.auth.credential.model_json_schema(),
-        "options": provider.options.model_json_schema(),
     }
 
 
@@ -145,10 +137,51 @@ def connection_row(connection: Connection) -> JsonRow:
         "overrides": connection.overrides,
         "scopes": connection.scopes,
         "missing_scopes": list(connection.missing_scopes),
+        "remarks": list(connection.remarks),
+        "expires_at": moment(connection.expires_at),
         "created_at": moment(connection.created_at),
         "updated_at": moment(connection.updated_at),
         "validated_at": moment(connection.validated_at),
         "disconnected_at": moment(connection.disconnected_at),
+    }
+
+
+def disconnected_row(gone: Disconnected) -> JsonRow:
+    """A connection that is no more, what was revoked, and what is left to do at the provider."""
+    return connection_row(gone.connection) | {
+        "revoked": gone.revoked,
+        "to_revoke": gone.to_revoke,
+        "remains": gone.remains,
+    }
+
+
+def credential_row(row: SealedCredential) -> JsonRow:
+    """A version of a credential: all that is known of it, nothing of what it holds."""
+    return {
+        "id": row.id,
+        "slot": row.slot,
+        "version": row.version,
+        "in_force": row.retired_at is None,
+        "fingerprint": row.fingerprint,
+        "key_id": row.key_id,
+        "created_at": moment(row.created_at),
+        "created_by": row.created_by,
+        "refreshed_at": moment(row.refreshed_at),
+        "expires_at": moment(row.expires_at),
+        "retired_at": moment(row.retired_at),
+    }
+
+
+def imported_row(one: Imported) -> JsonRow:
+    """What became of one row of an import."""
+    error = one.error
+    return {
+        "row": one.row,
+        "status": one.status,
+        "provider": one.provider,
+        "account": one.account,
+        "connection_id": one.connection_id,
+        "reason": {"slug": error.slug, "message": error.message, "advice": error.what_to_do} if error else None,
     }
 
 

@@ -25,12 +25,15 @@ connections = Table(
     Column("status", Text, nullable=False),
     Column("status_slug", Text),
     Column("status_message", Text),
+    Column("paused_from", Text),
     Column("account_id", Text, nullable=False),
     Column("account_name", Text, nullable=False),
     Column("options", Json, nullable=False),
     Column("overrides", Json, nullable=False, server_default=text("'{}'")),
     Column("scopes", ARRAY(Text)),
     Column("missing_scopes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("remarks", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("expires_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("validated_at", UtcTime, nullable=False),
@@ -49,7 +52,11 @@ connections = Table(
 
 @dataclass(frozen=True)
 class Connection:
-    """A link to one account; `overrides` holds, by operation, the organization's own filter and fields."""
+    """A link to one account.
+
+    `auth` is the slot whose credential is in use, `expires_at` when that credential ends, `remarks` what it cannot do. `overrides`
+    holds, by operation, the organization's own filter and fields.
+    """
 
     id: str
     org_id: str
@@ -66,8 +73,11 @@ class Connection:
     overrides: dict[str, Any] = field(default_factory=dict)
     scopes: list[str] | None = None
     missing_scopes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    expires_at: datetime | None = None
     status_slug: str | None = None
     status_message: str | None = None
+    paused_from: str | None = None
     disconnected_at: datetime | None = None
 
 

@@ -115,6 +115,13 @@ class Db:
         await self._engine.dispose()
 
 
+async def within(work: SystemWork, org_id: str) -> Work:
+    """Go on in the platform's transaction as one organization, to the end of it: what a new organization begins with."""
+    await work.connection.execute(text(f"SET LOCAL ROLE {APP_ROLE}"))
+    await work.connection.execute(select(func.set_config("tieline.org", str(to_uuid(org_id, "org")), True)))
+    return Work(work.connection, org_id)
+
+
 def driver_url(url: str) -> URL:
     """A `postgresql://` URL for the asyncpg driver; raises `DatabaseError` for anything else."""
     try:
@@ -171,4 +178,5 @@ __all__ = [
     "is_away",
     "is_conflict",
     "metadata",
+    "within",
 ]

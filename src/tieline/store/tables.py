@@ -2,6 +2,8 @@
 
 from tieline.store import (
     api_keys,
+    attempts,
+    audit,
     budgets,
     connections,
     credentials,
@@ -9,14 +11,17 @@ from tieline.store import (
     evidence,
     findings,
     idempotency,
+    issuer_keys,
+    oauth_apps,
     organizations,
     outbox,
+    revocations,
     runs,
     schedules,
 )
 from tieline.store.db import metadata
 
 __all__ = [
-    "api_keys", "budgets", "connections", "credentials", "entities", "evidence", "findings", "idempotency", "metadata",
-    "organizations", "outbox", "runs", "schedules",
+    "api_keys", "attempts", "audit", "budgets", "connections", "credentials", "entities", "evidence", "findings", "idempotency",
+    "issuer_keys", "metadata", "oauth_apps", "organizations", "outbox", "revocations", "runs", "schedules",
 ]  # fmt: skip

@@ -6,8 +6,8 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['api_keys', 'connections', 'credentials', 'entities', 'evidence', 'finding_events', 'findings',
-                                'idempotency_keys', 'links', 'outbox', 'provenances', 'rate_budgets', 'rejections', 'run_pages',
+    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'audit_checkpoints', 'audit_entries', 'audit_heads', 'connections', 'credentials', 'entities', 'evidence', 'finding_events', 'findings',
+                                'idempotency_keys', 'links', 'oauth_apps', 'outbox', 'provenances', 'rate_budgets', 'rejections', 'revocations', 'run_pages',
                                 'runs', 'schedules']
     LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
@@ -18,13 +18,32 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT ON %I TO tieline_app', name);
     END LOOP;
 
-    -- What is history is never changed: no UPDATE or DELETE on evidence, provenances, finding_events and outbox.
-    FOREACH name IN ARRAY ARRAY['api_keys', 'connections', 'credentials', 'entities', 'findings', 'idempotency_keys', 'links',
-                                'rate_budgets', 'rejections', 'run_pages', 'runs', 'schedules']
+    -- What is history is never changed: no UPDATE or DELETE on evidence, provenances, finding_events, outbox, audit_entries
+    -- and audit_checkpoints.
+    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'connections', 'credentials', 'entities', 'findings', 'idempotency_keys', 'links', 'oauth_apps',
+                                'rate_budgets', 'rejections', 'revocations', 'run_pages', 'runs', 'schedules']
     LOOP
         EXECUTE format('GRANT UPDATE, DELETE ON %I TO tieline_app', name);
     END LOOP;
 END $$;
+
+-- Retention is all that takes audit entries away: those of the organization at work, up to a signed checkpoint of its own.
+GRANT UPDATE ON audit_heads TO tieline_app;
+CREATE FUNCTION prune_audit_entries(upto bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    org uuid := nullif(current_setting('tieline.org', true), '')::uuid;
+    pruned bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM public.audit_checkpoints WHERE org_id = org AND seq = upto) THEN
+        RAISE EXCEPTION 'there is no checkpoint here' USING ERRCODE = 'restrict_violation';
+    END IF;
+    DELETE FROM public.audit_entries WHERE org_id = org AND seq <= upto;
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END $$;
+REVOKE ALL ON FUNCTION prune_audit_entries(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION prune_audit_entries(bigint) TO tieline_app;
 
 ALTER TABLE organizations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE organizations FORCE ROW LEVEL SECURITY;
@@ -40,4 +59,23 @@ CREATE POLICY platform ON credentials FOR SELECT TO tieline_system USING (true);
 GRANT SELECT, INSERT, UPDATE ON organizations TO tieline_system;
 GRANT SELECT, UPDATE (last_used_at) ON api_keys TO tieline_system;
 GRANT SELECT, UPDATE ON schedules TO tieline_system;
-GRANT SELECT (key_id) ON credentials TO tieline_system;
+GRANT SELECT (org_id, connection_id, slot, key_id, expires_at, retired_at) ON credentials TO tieline_system;
+CREATE POLICY platform ON revocations FOR SELECT TO tieline_system USING (true);
+GRANT SELECT (id, org_id, due_at) ON revocations TO tieline_system;
+CREATE POLICY platform ON attempts TO tieline_system USING (true);
+GRANT SELECT (expires_at), DELETE ON attempts TO tieline_system;
+CREATE POLICY platform ON audit_heads FOR SELECT TO tieline_system USING (true);
+GRANT SELECT (org_id, seq, checkpoint_seq) ON audit_heads TO tieline_system;
+
+-- To bring sealed values under another key, the platform reads and replaces ciphertext; it may change nothing else of a row.
+CREATE POLICY rewrap ON credentials FOR UPDATE TO tieline_system USING (true);
+CREATE POLICY rewrap ON revocations FOR UPDATE TO tieline_system USING (true);
+CREATE POLICY rewrap ON oauth_apps FOR UPDATE TO tieline_system USING (true);
+CREATE POLICY rewrap ON attempts FOR UPDATE TO tieline_system USING (true);
+CREATE POLICY platform ON oauth_apps FOR SELECT TO tieline_system USING (true);
+GRANT SELECT (id, org_id, connection_id, slot, version, serial, sealed, key_id), UPDATE (sealed, key_id) ON credentials TO tieline_system;
+GRANT SELECT (id, org_id, connection_id, slot, version, serial, sealed, key_id), UPDATE (sealed, key_id) ON revocations TO tieline_system;
+GRANT SELECT (id, org_id, version, sealed, key_id), UPDATE (sealed, key_id) ON oauth_apps TO tieline_system;
+GRANT SELECT (id, org_id, sealed, key_id), UPDATE (sealed, key_id) ON attempts TO tieline_system;
+-- Issuer keys belong to the platform, and no organization reaches them.
+GRANT SELECT, INSERT, DELETE, UPDATE (sealed, key_id) ON issuer_keys TO tieline_system;

@@ -19,9 +19,7 @@ CREATE TABLE entities (
     removed_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT entities_pkey PRIMARY KEY (id)
 );
-
 CREATE INDEX entities_operation_idx ON entities (connection_id, operation, id);
-
 CREATE INDEX entities_org_id_idx ON entities (org_id, kind, id);
 
 CREATE TABLE evidence (
@@ -41,10 +39,17 @@ CREATE TABLE evidence (
     hash BYTEA NOT NULL,
     CONSTRAINT evidence_pkey PRIMARY KEY (id)
 );
-
 CREATE INDEX evidence_entity_id_idx ON evidence (entity_id, check_id, id);
-
 CREATE INDEX evidence_org_id_idx ON evidence (org_id, check_id, id);
+
+CREATE TABLE issuer_keys (
+    id UUID NOT NULL,
+    public JSONB NOT NULL,
+    sealed BYTEA NOT NULL,
+    key_id TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT issuer_keys_pkey PRIMARY KEY (id)
+);
 
 CREATE TABLE links (
     org_id UUID NOT NULL,
@@ -53,7 +58,6 @@ CREATE TABLE links (
     target_id UUID NOT NULL,
     CONSTRAINT links_pkey PRIMARY KEY (source_id, field)
 );
-
 CREATE INDEX links_target_id_idx ON links (target_id, field);
 
 CREATE TABLE organizations (
@@ -80,8 +84,45 @@ CREATE TABLE api_keys (
     CONSTRAINT api_keys_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
     CONSTRAINT api_keys_prefix_key UNIQUE (prefix)
 );
-
 CREATE INDEX api_keys_org_id_idx ON api_keys (org_id);
+
+CREATE TABLE audit_checkpoints (
+    org_id UUID NOT NULL,
+    seq BIGINT NOT NULL,
+    prev_seq BIGINT NOT NULL,
+    hash BYTEA NOT NULL,
+    signed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    signature BYTEA NOT NULL,
+    CONSTRAINT audit_checkpoints_pkey PRIMARY KEY (org_id, seq),
+    CONSTRAINT audit_checkpoints_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
+);
+
+CREATE TABLE audit_entries (
+    org_id UUID NOT NULL,
+    seq BIGINT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT,
+    details JSONB NOT NULL,
+    request_id TEXT,
+    prev_hash BYTEA NOT NULL,
+    hash BYTEA NOT NULL,
+    CONSTRAINT audit_entries_pkey PRIMARY KEY (org_id, seq),
+    CONSTRAINT audit_entries_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
+);
+CREATE INDEX audit_entries_target_idx ON audit_entries (org_id, target, seq);
+
+CREATE TABLE audit_heads (
+    org_id UUID NOT NULL,
+    seq BIGINT NOT NULL,
+    hash BYTEA NOT NULL,
+    checkpoint_seq BIGINT NOT NULL,
+    pruned_to BIGINT NOT NULL,
+    seal BYTEA NOT NULL,
+    CONSTRAINT audit_heads_pkey PRIMARY KEY (org_id),
+    CONSTRAINT audit_heads_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
+);
 
 CREATE TABLE connections (
     id UUID NOT NULL,
@@ -92,12 +133,15 @@ CREATE TABLE connections (
     status TEXT NOT NULL,
     status_slug TEXT,
     status_message TEXT,
+    paused_from TEXT,
     account_id TEXT NOT NULL,
     account_name TEXT NOT NULL,
     options JSONB NOT NULL,
     overrides JSONB DEFAULT '{}' NOT NULL,
     scopes TEXT[],
     missing_scopes TEXT[] DEFAULT '{}' NOT NULL,
+    remarks TEXT[] DEFAULT '{}' NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
     validated_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -105,9 +149,7 @@ CREATE TABLE connections (
     CONSTRAINT connections_pkey PRIMARY KEY (id),
     CONSTRAINT connections_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
 );
-
 CREATE UNIQUE INDEX connections_account_key ON connections (org_id, provider, account_id) WHERE disconnected_at IS NULL;
-
 CREATE INDEX connections_org_id_idx ON connections (org_id, id);
 
 CREATE TABLE idempotency_keys (
@@ -121,6 +163,24 @@ CREATE TABLE idempotency_keys (
     CONSTRAINT idempotency_keys_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
 );
 
+CREATE TABLE oauth_apps (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    fields TEXT[] NOT NULL,
+    version INTEGER NOT NULL,
+    sealed BYTEA NOT NULL,
+    key_id TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT oauth_apps_pkey PRIMARY KEY (id),
+    CONSTRAINT oauth_apps_org_id_provider_key UNIQUE (org_id, provider),
+    CONSTRAINT oauth_apps_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
+);
+CREATE INDEX oauth_apps_key_id_idx ON oauth_apps (key_id);
+
 CREATE TABLE outbox (
     id UUID NOT NULL,
     org_id UUID NOT NULL,
@@ -130,8 +190,36 @@ CREATE TABLE outbox (
     CONSTRAINT outbox_pkey PRIMARY KEY (id),
     CONSTRAINT outbox_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
 );
-
 CREATE INDEX outbox_org_id_idx ON outbox (org_id, id);
+
+CREATE TABLE attempts (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    connection_id UUID,
+    status TEXT NOT NULL,
+    error_slug TEXT,
+    error_message TEXT,
+    browser_hash BYTEA,
+    round INTEGER NOT NULL,
+    redirect_uri TEXT NOT NULL,
+    return_to TEXT,
+    sealed BYTEA NOT NULL,
+    key_id TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    consumed_at TIMESTAMP WITH TIME ZONE,
+    connected_id UUID,
+    CONSTRAINT attempts_pkey PRIMARY KEY (id),
+    CONSTRAINT attempts_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT attempts_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
+    CONSTRAINT attempts_connected_id_fkey FOREIGN KEY(connected_id) REFERENCES connections (id)
+);
+CREATE INDEX attempts_expires_at_idx ON attempts (expires_at);
+CREATE INDEX attempts_key_id_idx ON attempts (key_id);
+CREATE INDEX attempts_org_id_idx ON attempts (org_id);
 
 CREATE TABLE credentials (
     id UUID NOT NULL,
@@ -139,19 +227,24 @@ CREATE TABLE credentials (
     connection_id UUID NOT NULL,
     slot TEXT NOT NULL,
     version INTEGER NOT NULL,
+    serial INTEGER DEFAULT 0 NOT NULL,
     sealed BYTEA NOT NULL,
     key_id TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    created_by TEXT NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE,
+    warned_days INTEGER,
+    refreshed_at TIMESTAMP WITH TIME ZONE,
+    refresh_begun_at TIMESTAMP WITH TIME ZONE,
+    refresh_after TIMESTAMP WITH TIME ZONE,
     retired_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT credentials_pkey PRIMARY KEY (id),
     CONSTRAINT credentials_connection_id_slot_version_key UNIQUE (connection_id, slot, version),
     CONSTRAINT credentials_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
     CONSTRAINT credentials_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id)
 );
-
-CREATE INDEX credentials_key_id_idx ON credentials (key_id);
-
+CREATE INDEX credentials_key_id_idx ON credentials (key_id, id);
 CREATE INDEX credentials_org_id_idx ON credentials (org_id);
 
 CREATE TABLE findings (
@@ -180,9 +273,7 @@ CREATE TABLE findings (
     CONSTRAINT findings_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
     CONSTRAINT findings_entity_id_fkey FOREIGN KEY(entity_id) REFERENCES entities (id)
 );
-
 CREATE INDEX findings_connection_id_idx ON findings (connection_id, status);
-
 CREATE INDEX findings_org_id_idx ON findings (org_id, status, id);
 
 CREATE TABLE rate_budgets (
@@ -195,6 +286,27 @@ CREATE TABLE rate_budgets (
     CONSTRAINT rate_budgets_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id) ON DELETE CASCADE,
     CONSTRAINT rate_budgets_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
 );
+
+CREATE TABLE revocations (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    options JSONB NOT NULL,
+    slot TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    serial INTEGER NOT NULL,
+    sealed BYTEA NOT NULL,
+    key_id TEXT NOT NULL,
+    tries INTEGER DEFAULT 0 NOT NULL,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    give_up_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT revocations_pkey PRIMARY KEY (id),
+    CONSTRAINT revocations_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT revocations_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id)
+);
+CREATE INDEX revocations_due_at_idx ON revocations (due_at);
+CREATE INDEX revocations_org_id_idx ON revocations (org_id);
 
 CREATE TABLE runs (
     id UUID NOT NULL,
@@ -231,9 +343,7 @@ CREATE TABLE runs (
     CONSTRAINT runs_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
     CONSTRAINT runs_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id)
 );
-
 CREATE INDEX runs_connection_id_idx ON runs (connection_id, operation, id);
-
 CREATE INDEX runs_org_id_idx ON runs (org_id, id);
 
 CREATE TABLE schedules (
@@ -264,11 +374,8 @@ CREATE TABLE schedules (
     CONSTRAINT schedules_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
     CONSTRAINT schedules_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id)
 );
-
 CREATE INDEX schedules_due_idx ON schedules (timezone('UTC', next_run_at)) WHERE held_by IS NULL AND enabled;
-
 CREATE INDEX schedules_held_by_idx ON schedules (held_by) WHERE held_by IS NOT NULL;
-
 CREATE INDEX schedules_waiting_idx ON schedules (org_id, next_run_at) WHERE held_by IS NULL AND enabled;
 
 CREATE TABLE finding_events (
@@ -285,7 +392,6 @@ CREATE TABLE finding_events (
     CONSTRAINT finding_events_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
     CONSTRAINT finding_events_finding_id_fkey FOREIGN KEY(finding_id) REFERENCES findings (id)
 );
-
 CREATE INDEX finding_events_finding_id_idx ON finding_events (finding_id);
 
 CREATE TABLE provenances (
@@ -313,7 +419,6 @@ CREATE TABLE rejections (
     CONSTRAINT rejections_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
     CONSTRAINT rejections_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
 );
-
 CREATE INDEX rejections_run_id_idx ON rejections (run_id);
 
 CREATE TABLE run_pages (

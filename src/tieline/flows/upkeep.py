@@ -1,0 +1,48 @@
+"""Upkeep: what time alone brings about. Any number of processes may do it side by side: each chore takes what is due and no more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from tieline.access.actor import acting_as
+from tieline.flows.audit import record, sign_checkpoints
+from tieline.flows.authorize import prune_attempts
+from tieline.flows.credentials import KEPT_FOR
+from tieline.flows.disconnect import retry_revocations
+from tieline.flows.expiry import mind_expiry
+from tieline.flows.issuer import renew_issuer_keys
+from tieline.flows.parts import Parts
+from tieline.flows.rewrap import rewrap
+from tieline.store import credentials
+
+_log = logging.getLogger(__name__)
+
+
+async def upkeep(parts: Parts) -> None:
+    """Do every chore; one that fails is told and keeps none of the others from being done."""
+    with acting_as("upkeep"):
+        for chore in CHORES:
+            try:
+                await chore(parts)
+            except Exception as error:  # noqa: BLE001  the next round tries it again
+                _log.warning("A chore failed", extra={"chore": chore.__name__, "error": type(error).__name__})
+
+
+async def destroy_former(parts: Parts) -> int:
+    """Destroy the credentials that were replaced so long ago that nobody goes back to them; how many there were."""
+    before = parts.clock.now() - KEPT_FOR
+    async with parts.db.system() as work:
+        organizations = await credentials.list_with_retired(work, before=before)
+    destroyed = 0
+    for org_id in organizations:
+        async with parts.db.work(org_id) as work:
+            count = await credentials.destroy_retired(work, before=before)
+            await record(work, parts, "credential.destroyed", None, count=count)
+            destroyed += count
+    return destroyed
+
+
+CHORES: tuple[Callable[[Parts], Awaitable[object]], ...] = (
+    mind_expiry, retry_revocations, destroy_former, prune_attempts, renew_issuer_keys, sign_checkpoints, rewrap,
+)  # fmt: skip
