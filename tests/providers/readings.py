@@ -51,6 +51,7 @@ class Connected:
     options: Any
     credential: Any
     http: Http
+    signing: Any
 
     async def identify(self) -> Identified:
         return await self.provider.identity(self._context())
@@ -75,9 +76,18 @@ class Connected:
 
     def _context(self, **how: Any) -> Context[Any]:
         policy = AddressPolicy.parse("127.0.0.1")
-        clock = SystemClock()
+
+        async def fresh() -> Any:
+            return self.signing
+
         return Context(
-            options=self.options, credential=self.credential, http=self.http, policy=policy, clock=clock, **how
+            options=self.options,
+            credential=self.credential,
+            http=self.http,
+            policy=policy,
+            clock=SystemClock(),
+            fresh=fresh,
+            **how,
         )
 
 

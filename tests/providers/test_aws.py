@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,13 +36,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
-from tieline.clock import Clock, SetClock, SystemClock
+from tieline.clock import Clock, SystemClock
 from tieline.errors import Forbidden, Invalid, NotOffered, RateLimited, Unauthorised, Unavailable, Unexpected
 from tieline.providers.aws import provider
+from tieline.providers.aws.account import AwsCredential, AwsOptions
 from tieline.providers.aws.client import AwsClient
-from tieline.providers.aws.provider import AwsCredential, AwsOptions, aws
+from tieline.providers.aws.provider import aws
 from tieline.sdk.addresses import AddressPolicy
-from tieline.sdk.auth import malformed_fields
+from tieline.sdk.auth import AuthContext, AwsSession, Mints, OAuthApp, Role, make_send, malformed_fields
 from tieline.sdk.checks import Related
 from tieline.sdk.context import Checkpoint, Context, Record
 from tieline.sdk.entities import AccessKey, Account, Alert, Entity, Group, Membership, Vulnerability
@@ -339,8 +340,9 @@ STATIC = AwsCredential(access_key_id="AKIAIOSFODNN7EXAMPLE", secret_access_key="
 
 def context(
     url: str | None,
-    credential: AwsCredential = STATIC,
+    credential: AwsCredential | Role = STATIC,
     *,
+    session: Callable[[], Awaitable[AwsSession]] | None = None,
     allowed: str = "127.0.0.1",
     region: str = "us-east-1",
     start: Checkpoint | None = None,
@@ -355,6 +357,7 @@ def context(
         http=http,
         policy=policy,
         clock=clock,
+        fresh=session,
         start=start,
         turned=turned,
     )
@@ -620,34 +623,54 @@ def test_the_checks_are_of_the_root_user_alone() -> None:
 # Credentials
 
 
-async def test_a_role_is_assumed_with_its_external_id(moto: Moto) -> None:
-    credential = _of_role(moto, PARTY["ExternalId"])
+async def test_a_role_is_assumed_with_the_external_id(moto: Moto) -> None:
+    role, session = _role(moto), await _assume(moto)
 
-    assert (await aws.identity(context(moto.url, credential))).id == ACCOUNT
-    assert len(await read("users", context(moto.url, credential))) == USERS
+    async def fresh() -> AwsSession:
+        return session
 
-
-async def test_a_wrong_external_id_is_a_missing_permission_to_assume_the_role(moto: Moto) -> None:
-    with pytest.raises(Forbidden) as refused:
-        await read("password_policy", context(moto.url, _of_role(moto, "another")))
-
-    assert refused.value.scope == "sts:AssumeRole"
+    assert (await aws.identity(context(moto.url, role, session=fresh))).id == ACCOUNT
+    assert len(await read("users", context(moto.url, role, session=fresh))) == USERS
 
 
-async def test_a_role_is_assumed_again_before_its_hour_is_over(moto: Moto) -> None:
-    clock = SetClock(datetime.now(UTC))
-    client = AwsClient(context(moto.url, _of_role(moto, PARTY["ExternalId"]), clock=clock))
+async def test_without_its_external_id_a_role_is_not_assumed(moto: Moto) -> None:
+    with pytest.raises(Unauthorised) as refused:
+        await _assume(moto, "another")
+
+    assert "trust policy" in refused.value.what_to_do
+
+
+async def test_the_session_that_follows_signs_what_is_asked_after_it(moto: Moto) -> None:
+    sessions = [await _assume(moto), await _assume(moto)]
+
+    async def fresh() -> AwsSession:
+        return sessions[0]
+
+    client = AwsClient(context(moto.url, _role(moto), session=fresh))
     moto.control("POST", "recorder/reset-recording")
     moto.control("POST", "recorder/start-recording")
-
-    assumed = []
-    for minutes in (0, 30, 50):
-        clock.at = datetime.now(UTC) + timedelta(minutes=minutes)
-        await client.one("sts:GetCallerIdentity", "Account")
-        assumed.append(sum("Action=AssumeRole" in body for body in moto.asked()))
-
+    await client.one("sts:GetCallerIdentity", "Account")
+    ended = sessions.pop(0)
+    await client.one("sts:GetCallerIdentity", "Account")
     moto.control("POST", "recorder/stop-recording")
-    assert assumed == [1, 1, 2]
+
+    signed = [
+        re.search(r"Credential=(\w+)/", line)
+        for line in moto.control("GET", "recorder/download-recording").splitlines()
+    ]
+    assert [found and found[1] for found in signed] == [ended.access_key_id, sessions[0].access_key_id]
+
+
+@pytest.mark.parametrize(
+    ("partition", "region"),
+    [("aws", "cn-north-1"), ("aws-cn", "us-east-1"), ("aws-us-gov", "us-west-2"), ("aws", "eusc-de-east-1")],
+)
+async def test_a_region_of_another_partition_than_the_role_is_refused_before_anything_is_asked(
+    partition: str, region: str
+) -> None:
+    role = Role(role_arn=f"arn:{partition}:iam::{ACCOUNT}:role/tieline")
+    with pytest.raises(Invalid, match="partition"):
+        await aws.identity(context("http://127.0.0.1:1", role, region=region))
 
 
 async def test_a_wrong_secret_or_an_unknown_key_is_a_dead_credential(moto: Moto) -> None:
@@ -677,16 +700,19 @@ async def test_a_permission_that_is_missing_for_a_detail_is_named_too(moto: Moto
 
 
 async def test_no_secret_is_logged_even_at_debug(moto: Moto, caplog: pytest.LogCaptureFixture) -> None:
-    credential = _of_role(moto, PARTY["ExternalId"])
     for name in ("", "botocore"):
         caplog.set_level(logging.DEBUG, name)
+    session = await _assume(moto)
 
-    await read("users", context(moto.url, credential))
+    async def fresh() -> AwsSession:
+        return session
 
-    shown = caplog.text + repr(AwsClient(context(moto.url, credential)).__dict__)
+    await read("users", context(moto.url, _role(moto), session=fresh))
+
+    shown = caplog.text + repr(AwsClient(context(moto.url, _role(moto), session=fresh)).__dict__)
     assert "urllib3" in caplog.text  # the log was on
     assert not re.search("SecretAccessKey|SessionToken|Signature=|Security-Token", shown)
-    assert all(secret not in shown for secret in credential.secrets())
+    assert all(secret not in shown for secret in session.secrets())
 
 
 @pytest.mark.parametrize(
@@ -698,7 +724,7 @@ async def test_no_secret_is_logged_even_at_debug(moto: Moto, caplog: pytest.LogC
     ],
 )
 def test_without_an_endpoint_the_region_alone_decides_the_host(region: str, host: str) -> None:
-    assert AwsClient(context(None, region=region)).client("iam").meta.endpoint_url == host
+    assert AwsClient(context(None, region=region)).client("iam", STATIC).meta.endpoint_url == host
 
 
 def test_the_form_of_a_credential_is_checked_field_by_field() -> None:
@@ -707,10 +733,9 @@ def test_the_form_of_a_credential_is_checked_field_by_field() -> None:
     wrong = AwsCredential(
         access_key_id="BKIAIOSFODNN7EXAMPLE",
         secret_access_key="k k",
-        role_arn="arn:aws:iam::1:user/x",
-        external_id="a b",
     )
-    assert malformed_fields(wrong) == ["access_key_id", "secret_access_key", "role_arn", "external_id"]
+    assert malformed_fields(wrong) == ["access_key_id", "secret_access_key"]
+    assert malformed_fields(Role(role_arn=f"arn:aws:iam::{ACCOUNT}:user/x")) == ["role_arn"]
 
 
 @pytest.mark.parametrize("region", ["us-east-1.evil.example", "us-east-1/x", "rubbish", ""])
@@ -719,8 +744,31 @@ def test_a_region_is_a_region(region: str) -> None:
         AwsOptions(region=region)
 
 
-def _of_role(moto: Moto, external_id: str) -> AwsCredential:
-    return moto.outsider.model_copy(update={"role_arn": moto.role_arn, "external_id": external_id})
+def _role(moto: Moto) -> Role:
+    return Role(role_arn=moto.role_arn)
+
+
+async def _assume(moto: Moto, external_id: str = PARTY["ExternalId"]) -> AwsSession:
+    """What the recommended way mints, with the outsider's key as the operator's."""
+    way, clock = aws.mode("role"), SystemClock()
+    assert isinstance(way, Mints)
+    key = moto.outsider
+    minting = AuthContext(
+        provider=aws.name,
+        places={**aws.hosts, "sts": moto.url},
+        clock=clock,
+        send=make_send(AddressPolicy.parse("127.0.0.1"), clock, aws.name),
+        identity_token=_no_identity_token,
+        external_id=external_id,
+        app=OAuthApp(client_id=key.access_key_id, client_secret=key.secret_access_key),
+    )
+    session = await way.mint(minting, _role(moto))
+    assert isinstance(session, AwsSession)
+    return session
+
+
+async def _no_identity_token(_audience: str) -> str:
+    raise AssertionError("this way asks for none")
 
 
 # Refusals and failures
@@ -842,3 +890,4 @@ def test_the_policy_in_the_readme_grants_what_the_operations_need_and_no_more() 
 
     needed = {action for operation in aws.operations for action in operation.needs}
     assert granted == needed | {"iam:ListAccountAliases"}
+    assert set(re.findall(r"^ +- (\w+:\w+)$", README.read_text(), re.MULTILINE)) == granted  # CloudFormation's copy

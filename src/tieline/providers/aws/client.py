@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
     from botocore.client import BaseClient
     from botocore.config import Config
-    from botocore.credentials import DeferredRefreshableCredentials
     from botocore.exceptions import ClientError
     from botocore.loaders import Loader
     from botocore.session import Session
@@ -52,7 +51,6 @@ _BUSY = re.compile(r"Throttl|TooManyRequests|RequestLimitExceeded|RequestThrottl
 _GONE = "NoSuchEntity"
 _RAISE: Any = object()
 _PAUSE = timedelta(minutes=1)  # AWS names no time; botocore has by then tried three times
-_ROLE_SECONDS = 3_600  # the most that a role allows unless its owner raised it
 
 
 class AwsClient:
@@ -65,7 +63,8 @@ class AwsClient:
         if self._endpoint:
             ctx.check_address(self._endpoint)
         self._clients: dict[str, BaseClient] = {}
-        self._session: Session | None = None
+        self._session: Any = None
+        self._key_id = ""
         self._making = Lock()
 
     async def one(
@@ -107,66 +106,32 @@ class AwsClient:
         except _Gone:
             return []
 
-    def client(self, service: str) -> BaseClient:
-        """The client of a service, made when it is first asked for; blocks. Clients, unlike their making, are thread-safe."""
+    def client(self, service: str, keys: Any) -> BaseClient:
+        """A service's client that signs with these keys, made when first asked for; blocks. Clients are thread-safe."""
         with self._making:
+            if keys.access_key_id != self._key_id:  # a role's keys live for an hour, and the next have another id
+                self._clients, self._session, self._key_id = {}, _session(keys), keys.access_key_id
             if service not in self._clients:
-                self._session = self._session or self._sign_in()
                 self._clients[service] = self._make(self._session, service)
             return self._clients[service]
 
     async def _ask(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in params.items() if value is not None}
-        return await self._ctx.thread(self._call, action, given)
+        return await self._ctx.thread(self._call, await self._ctx.fresh(), action, given)
 
-    def _call(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _call(self, keys: Any, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
         from botocore import xform_name
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
         service, _, operation = action.partition(":")
         try:
-            answer = getattr(self.client(service), xform_name(operation))(**params)
+            answer = getattr(self.client(service, keys), xform_name(operation))(**params)
         except ClientError as error:
             raise _refusal(error, action, now=self._ctx.now) from None  # its own text may quote what was signed
         except (BotoCoreError, ResponseParserError, KeyError) as error:  # KeyError: how its parser meets another's XML
             raise _trouble(error, action) from None
         return {name: _plain(value) for name, value in answer.items() if name != "ResponseMetadata"}
-
-    def _sign_in(self) -> Session:
-        """A session with the given keys, or with those of the role for which they are exchanged."""
-        from botocore.credentials import Credentials
-
-        given = self._ctx.credential
-        token = given.session_token
-        own = _session(
-            Credentials(
-                given.access_key_id,
-                given.secret_access_key.get_secret_value(),
-                token.get_secret_value() if token else None,
-            )
-        )
-        return _session(self._role(own)) if given.role_arn else own
-
-    def _role(self, own: Session) -> DeferredRefreshableCredentials:
-        """The role's credentials: fetched at the first call, and again by botocore well before their hour is over."""
-        from botocore.credentials import DeferredRefreshableCredentials
-
-        given, sts = self._ctx.credential, self._make(own, "sts")
-        asked = {"RoleArn": given.role_arn, "RoleSessionName": "tieline", "DurationSeconds": _ROLE_SECONDS}
-        if given.external_id:
-            asked["ExternalId"] = given.external_id
-
-        def assume() -> dict[str, Any]:
-            keys = sts.assume_role(**asked)["Credentials"]  # type: ignore[attr-defined]  # made from AWS's description
-            return {
-                "access_key": keys["AccessKeyId"],
-                "secret_key": keys["SecretAccessKey"],
-                "token": keys["SessionToken"],
-                "expiry_time": keys["Expiration"].isoformat(),
-            }
-
-        return DeferredRefreshableCredentials(assume, "assume-role", time_fetcher=lambda: self._ctx.now)
 
     def _make(self, session: Session, service: str) -> BaseClient:
         client = session.create_client(
@@ -207,8 +172,9 @@ class _Only:
         return self.credentials
 
 
-def _session(credentials: Any) -> Session:
-    """A session whose every setting is botocore's default: nothing is read from the environment or from files."""
+def _session(keys: Any) -> Session:
+    """A session with these keys, its every setting botocore's default: nothing is read from the environment or from files."""
+    from botocore.credentials import Credentials
     from botocore.session import Session
 
     # botocore logs signed headers and freshly issued keys at DEBUG, whoever set up the logging of this process.
@@ -218,7 +184,9 @@ def _session(credentials: Any) -> Session:
     files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
     session = Session(session_vars=settings | files)
     session.register_component("data_loader", _descriptions())
-    session.register_component("credential_provider", _Only(credentials))
+    token = keys.session_token.get_secret_value() if keys.session_token else None
+    signing = Credentials(keys.access_key_id, keys.secret_access_key.get_secret_value(), token)
+    session.register_component("credential_provider", _Only(signing))
     return session
 
 
@@ -248,8 +216,6 @@ def _refusal(error: ClientError, action: str, *, now: datetime) -> ProviderError
     """Our error for AWS's answer; it names AWS's error code and the action, never AWS's text."""
     code, text = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if error.operation_name == "AssumeRole":
-        action = "sts:AssumeRole"  # which botocore does before the action that was asked for
     told = f"{action} ({code})"
     if code == "RequestTimeTooSkewed" or (code in _DEAD and re.search(r"Signature (expired|not yet current)", text)):
         return Unexpected(f"AWS says that the clock of this machine is wrong: {told}")

@@ -1,112 +1,28 @@
-"""AWS: one account's IAM and Security Hub, read with an access key or a role, through AWS's own SDK."""
+"""AWS: one account's IAM and Security Hub, read by a role or with an access key, through AWS's own SDK."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
 
-from pydantic import Field, SecretStr
-
+from tieline.providers.aws.account import WAYS, AwsOptions, identify
 from tieline.providers.aws.client import AwsClient, Fetch
+from tieline.providers.aws.findings import MAPPINGS, finding_record, open_findings
 from tieline.sdk import (
     AccessKey,
     Account,
-    Alert,
     Authenticator,
     Context,
-    Credential,
-    Custom,
-    Forbidden,
     Group,
-    Identified,
     Membership,
-    Options,
     Policy,
     Provider,
     Record,
     Related,
-    Vulnerability,
 )
 
 ROOT = "root"
 MOST = 100  # a page's size: what Security Hub allows, and IAM's own default
-
-# Parts of the expressions over a Security Hub finding (the AWS Security Finding Format).
-OPEN = "payload.Workflow.Status in ['NEW', 'NOTIFIED']"
-CLOSED = "payload.RecordState == 'ARCHIVED' || payload.Workflow.Status == 'RESOLVED'"
-SEVERITY = "payload.Severity.Label == 'INFORMATIONAL' ? 'info' : payload.Severity.Label.lowerAscii()"
-WEAKNESS = "payload.Vulnerabilities[0]"
-PACKAGES = f"{WEAKNESS}.VulnerablePackages"
-CVSS = f"{WEAKNESS}.Cvss"
-CVSS_3 = f"{CVSS}.filter(score, score.Version.startsWith('3'))"
-
-
-class AwsCredential(Credential):
-    """An access key; with a role, the key is only used to assume it."""
-
-    access_key_id: str = Field(
-        min_length=20,
-        max_length=128,
-        title="Access key ID",
-        examples=["AKIAIOSFODNN7EXAMPLE"],
-        json_schema_extra={"pattern": "A[KS]IA[A-Z0-9]{16,}"},
-    )
-    secret_access_key: SecretStr = Field(
-        min_length=1,
-        max_length=200,
-        title="Secret access key",
-        json_schema_extra={"pattern": "[A-Za-z0-9/+=]{40}"},
-    )
-    session_token: SecretStr | None = Field(
-        None,
-        max_length=10_000,
-        title="Session token",
-        description="Only for temporary keys, which begin with ASIA",
-    )
-    role_arn: str | None = Field(
-        None,
-        max_length=2_048,
-        title="Role ARN",
-        description="The role to assume in the account that is read",
-        examples=["arn:aws:iam::123456789012:role/tieline"],
-        json_schema_extra={"pattern": r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+"},
-    )
-    external_id: str | None = Field(
-        None,
-        max_length=1_224,
-        title="External ID",
-        description="What the role's trust policy asks for; only used with a role",
-        json_schema_extra={"pattern": r"[\w+=,.@:/-]{2,}"},
-    )
-
-
-class AwsOptions(Options):
-    """Where to read."""
-
-    region: str = Field(
-        "us-east-1",
-        pattern=r"^[a-z]{2}(-[a-z]+)+-\d{1,2}$",
-        title="Region",
-        description="Where Security Hub is read; it also decides between AWS, AWS China and GovCloud",
-    )
-    endpoint_url: str | None = Field(
-        None,
-        max_length=500,
-        title="Endpoint",
-        description="Only for emulators and private endpoints",
-    )
-
-
-async def identity(ctx: Context[AwsOptions]) -> Identified:
-    """The account that the credential opens; its alias, where there is one and reading it is allowed, is the name."""
-    client = AwsClient(ctx)
-    account = await client.one("sts:GetCallerIdentity", "Account")
-    try:
-        aliases = await client.one("iam:ListAccountAliases", "AccountAliases")
-    except Forbidden:
-        aliases = []
-    return Identified(id=account, name=aliases[0] if aliases else account)
-
 
 aws: Provider[AwsOptions] = Provider(
     slug="aws",
@@ -114,11 +30,11 @@ aws: Provider[AwsOptions] = Provider(
     category="cloud",
     base_url="https://iam.amazonaws.com",
     docs_url="https://docs.aws.amazon.com/IAM/latest/APIReference/",
+    remains="The role, or the IAM user with its access key: delete it in IAM.",
     description="IAM users, MFA devices, groups, access keys and password policy; Security Hub findings",
-    auth=Custom(
-        AwsCredential, help="AWS console → IAM → Users → the read-only user → Security credentials → Access keys"
-    ),
-    identity=identity,
+    hosts={"sts": "https://sts.us-east-1.amazonaws.com"},
+    auth=WAYS,
+    identity=identify,
     options=AwsOptions,
 )
 
@@ -297,53 +213,11 @@ async def password_policy(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
     yield {"IsOwn": True} | found
 
 
-@aws.sync(
-    (
-        Alert.map(
-            external_id="payload.Id",
-            title="payload.Title",
-            description="payload.Description",
-            severity=SEVERITY,
-            status=f"{CLOSED} ? 'resolved' : {OPEN} ? 'open' : 'dismissed'",
-            category="size(payload.Types) > 0 ? payload.Types[0] : null",
-            resource="payload.Resources[0].Id",
-            recommendation="payload.Remediation.Recommendation.Text",
-            url="payload.Remediation.Recommendation.Url",
-            first_seen_at="payload.FirstObservedAt",
-            last_seen_at="payload.LastObservedAt",
-            drop=("ProcessedAt",),
-            variant="alert",
-        ),
-        Vulnerability.map(
-            external_id="payload.Id",
-            title="payload.Title",
-            description="payload.Description",
-            severity=SEVERITY,
-            status=f"{CLOSED} ? 'fixed' : {OPEN} ? 'open' : 'dismissed'",
-            cve=f"{WEAKNESS}.Id",
-            score=f"size({CVSS_3}) > 0 ? {CVSS_3}[0].BaseScore : size({CVSS}) > 0 ? {CVSS}[0].BaseScore : null",
-            package=f"size({PACKAGES}) > 0 ? {PACKAGES}[0].Name : null",
-            fixed_version=f"size({PACKAGES}) > 0 ? {PACKAGES}[0].FixedInVersion : null",
-            fix_available=f"{WEAKNESS}.FixAvailable == 'YES'",
-            affects="payload.Resources[0].Id",
-            url=f"size({WEAKNESS}.ReferenceUrls) > 0 ? {WEAKNESS}.ReferenceUrls[0] : null",
-            found_at="payload.FirstObservedAt",
-            drop=("ProcessedAt",),
-            variant="vulnerability",
-        ),
-    ),
-    every="1h",
-    needs=["securityhub:GetFindings"],
-)
+@aws.sync(MAPPINGS, every="1h", needs=["securityhub:GetFindings"])
 async def security_hub(ctx: Context[AwsOptions]) -> AsyncIterator[Any]:
     """Security Hub findings that are not archived: CVEs as vulnerabilities, all others as alerts."""
-    filters = {"RecordState": [{"Value": "ACTIVE", "Comparison": "EQUALS"}]}
-    fetch = AwsClient(ctx).pages(
-        "securityhub:GetFindings", "Findings", by="NextToken", params={"Filters": filters, "MaxResults": MOST}
-    )
-    async for finding in ctx.each(fetch):
-        is_cve = any(type.endswith("/Vulnerabilities/CVE") for type in finding.get("Types", ()))
-        yield Record(finding, "vulnerability" if is_cve else "alert")
+    async for finding in ctx.each(open_findings(AwsClient(ctx), size=MOST)):
+        yield finding_record(finding)
 
 
 def _users(client: AwsClient) -> Fetch:

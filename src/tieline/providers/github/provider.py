@@ -1,4 +1,4 @@
-"""GitHub: an organization's people, teams and repositories, read with a personal access token.
+"""GitHub: an organization's people, teams and repositories, read by an installed app, an OAuth grant or a token.
 
 Written to GitHub's REST API of 2022-11-28, on github.com and on GitHub Enterprise Server.
 """
@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
-from tieline.providers.github.organization import GithubOptions, identify, path_of
+from tieline.providers.github.organization import GithubOptions, identify, name_of, path_of
 from tieline.providers.github.protection import read_protection, read_rules, required_reviews
+from tieline.providers.github.ways import WAYS
 from tieline.sdk import (
     GITHUB,
     Account,
@@ -20,7 +21,6 @@ from tieline.sdk import (
     Group,
     LinkHeader,
     Membership,
-    PersonalToken,
     Policy,
     Provider,
     Record,
@@ -34,14 +34,22 @@ github: Provider[GithubOptions] = Provider(
     description="Members, teams, repositories and the protection of their default branches.",
     docs_url="https://docs.github.com/rest",
     base_url="{base_url}",
-    auth=PersonalToken(
-        help="GitHub → Settings → Developer settings → Personal access tokens; let an owner of the organization make it: "
-        "classic with read:org and repo, or fine-grained with read access to Members, Administration and Metadata."
-    ),
+    hosts={
+        "base_url": "https://api.github.com",  # where a connection reads; the two below are where the app signs itself in
+        "api": "https://api.github.com",
+        "web": "https://github.com",
+    },
+    auth=WAYS,
     options=GithubOptions,
     identity=identify,
     headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
     rate=GITHUB,
+    app_url="https://github.com/settings/apps",
+    app_help="Your organization → Settings → Developer settings → GitHub Apps → New GitHub App: the callback URL shown here, also "
+    "as Setup URL; Repository permissions: Administration and Metadata, Organization permissions: Members, all read-only; "
+    "generate a private key and a client secret. For OAuth alone: OAuth Apps → New OAuth App.",
+    remains="A personal access token: Settings → Developer settings → Personal access tokens → Delete. The app itself is "
+    "uninstalled, and a grant withdrawn, by Tieline.",
 )
 
 _COUNTERS = (
@@ -205,7 +213,7 @@ async def repositories(ctx: Context[GithubOptions]) -> AsyncIterator[dict[str, A
         reviews = required_reviews(protection, rules)
         return repository | {"protection": protection, "rules": rules, "required_reviews": reviews}
 
-    owner = ctx.options.organization.lower()
+    owner = name_of(ctx).lower()
     async for repository in ctx.pages(f"{path_of(ctx)}/repos", pages=LinkHeader()).join(with_protection):
         if repository["owner"]["login"].lower() == owner:
             yield repository

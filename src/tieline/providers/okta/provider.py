@@ -1,4 +1,4 @@
-"""Okta: an org's people, groups, applications, enrolled factors and policies, read with an API token.
+"""Okta: an org's people, groups, applications, enrolled factors and policies.
 
 Written to Okta's management API, on Classic Engine and Identity Engine alike.
 """
@@ -12,14 +12,15 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from tieline.providers.okta.policies import MAPPINGS, read_policies
+from tieline.providers.okta.ways import WAYS
 from tieline.sdk import (
     OKTA,
     Account,
-    ApiKey,
     Application,
     Authenticator,
     Context,
     Forbidden,
+    Grant,
     Group,
     Identified,
     LinkHeader,
@@ -49,16 +50,28 @@ class OktaOptions(Options):
     )
 
 
+_USERS = "/api/v1/users"
+
+
 async def identify(ctx: Context[OktaOptions]) -> Identified:
-    """The org: by its id, which stays when its address changes, and by its company's name if the token may read that."""
-    await ctx.get("/api/v1/users/me")
+    """The org: by its id, which stays when its address changes, and by its company's name if the credential may read that."""
+    granted = await ctx.fresh()
+    if isinstance(granted, Grant):  # a service app is nobody among the org's users
+        await ctx.get(_USERS, params={"limit": "1"})
+    else:
+        await ctx.get(f"{_USERS}/me")
     host = urlsplit(ctx.options.org_url).netloc
     metadata = await ctx.get("/.well-known/okta-organization", missing={})
     try:
         settings = await ctx.get("/api/v1/org", missing={})
     except Forbidden:
         settings = {}
-    return Identified(id=metadata.get("id") or host, name=settings.get("companyName") or host)
+    scopes = granted.scopes if isinstance(granted, Grant) else None
+    return Identified(
+        id=metadata.get("id") or host,
+        name=settings.get("companyName") or host,
+        scopes=None if scopes is None else frozenset(scopes),
+    )
 
 
 okta: Provider[OktaOptions] = Provider(
@@ -68,19 +81,18 @@ okta: Provider[OktaOptions] = Provider(
     description="People, groups, applications, second factors and sign-on policies.",
     docs_url="https://developer.okta.com/docs/reference/",
     base_url="{org_url}",
-    auth=ApiKey(
-        header="Authorization",
-        prefix="SSWS ",
-        field="api_token",
-        help="Okta admin console → Security → API → Tokens → Create token, as a read-only administrator.",
-    ),
+    auth=WAYS,
     options=OktaOptions,
     identity=identify,
+    app_url="https://help.okta.com/en-us/content/topics/apps/apps_app_integration_wizard_oidc.htm",
+    app_help="Okta admin console → Applications → Create App Integration → OIDC, Web Application, with the grant type Refresh "
+    "Token and the sign-in redirect URI shown here; grant the scopes okta.users.read, okta.groups.read, okta.apps.read, "
+    "okta.policies.read and okta.orgs.read under Okta API Scopes.",
+    remains="An API token: Security → API → Tokens → Revoke. A service app: Applications → the app → Deactivate, then Delete.",
     rate=OKTA,
 )
 
 _PAGES = LinkHeader(size_param="limit", size=200)
-_USERS = "/api/v1/users"
 
 
 @okta.sync(

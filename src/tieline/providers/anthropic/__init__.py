@@ -1,0 +1,1 @@
+"""Anthropic: an organization's people, workspaces, API keys and models."""

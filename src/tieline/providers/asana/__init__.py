@@ -1,0 +1,1 @@
+"""Asana: a workspace's people, teams and who is in them."""

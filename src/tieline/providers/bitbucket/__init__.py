@@ -1,0 +1,1 @@
+"""Bitbucket Cloud: a workspace's people and repositories."""

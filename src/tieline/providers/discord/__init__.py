@@ -1,0 +1,1 @@
+"""Discord: a server's members, roles and security settings."""

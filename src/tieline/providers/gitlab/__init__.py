@@ -1,0 +1,1 @@
+"""GitLab: a group's people, subgroups and projects."""

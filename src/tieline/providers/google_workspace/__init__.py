@@ -1,0 +1,1 @@
+"""Google Workspace: a domain's people, groups and domains."""

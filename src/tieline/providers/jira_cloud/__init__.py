@@ -1,0 +1,1 @@
+"""Jira Cloud: a site's people, groups and projects."""

@@ -1,0 +1,1 @@
+"""Linear: a workspace's people, teams and single sign-on."""

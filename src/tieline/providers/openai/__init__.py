@@ -1,0 +1,1 @@
+"""OpenAI: an organization's people, projects, API keys and models."""

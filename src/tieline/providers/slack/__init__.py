@@ -1,0 +1,1 @@
+"""Slack: a workspace's members, user groups and public channels."""
