@@ -12,7 +12,7 @@ import tieline.api.app  # noqa: F401  so that every error is defined
 from tieline.catalog import compile_catalog
 from tieline.errors import TielineError
 from tieline.sdk import Account, Provider
-from tieline.settings import Settings
+from tieline.settings import Settings, variable_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,7 +21,7 @@ def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs/operating.md").read_text()
 
     for name, field in Settings.model_fields.items():
-        assert f"| `TIELINE_{name.upper()}` |" in page
+        assert f"| `{variable_of(name)}` |" in page
         assert field.description in page
 
 

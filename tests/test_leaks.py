@@ -299,7 +299,7 @@ async def house(fresh_database_url: str, ring: LocalKeyRing, watch: Watch, carel
         [one for one in load_catalog().checks if one.provider is None],
     )
     clock, db = SystemClock(), Db(url)
-    parts = Parts(db, catalog, Vault(ring), clock, AddressPolicy.parse("127.0.0.1"))
+    parts = Parts(db, catalog, Vault(ring), clock, AddressPolicy.parse("127.0.0.1"), ring)
     async with db.system() as work:
         organization = await create_organization(work, slug="acme", name="Acme", now=clock.now())
     async with db.work(organization.id) as work:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tieline.errors import SetupError
-from tieline.settings import PREFIX, Settings, describe_settings, read_settings
+from tieline.settings import PREFIX, Settings, describe_settings, read_settings, variable_of
 
 URL = "postgresql://tieline:hunter2@db.internal/tieline"
 
@@ -162,7 +162,7 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_is_explained() -> None:
     described = describe_settings(read_settings(worker_slots=5))
-    assert {one["name"] for one in described} == {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert {one["name"] for one in described} == {variable_of(name) for name in Settings.model_fields}
     assert all(one["about"].endswith((".", "/db", "127.0.0.1")) for one in described)
     assert [one["name"] for one in described if one["set"]] == ["TIELINE_WORKER_SLOTS"]
 
@@ -187,3 +187,123 @@ def test_private_addresses_are_refused_unless_allowed() -> None:
     allowed.check_url("http://127.0.0.1:4000")
     with pytest.raises(Exception, match="address"):
         read_settings().address_policy.check_url("http://127.0.0.1:4000")
+
+
+# What is about providers
+
+APP = {"TIELINE_OAUTH_ACME_HR_CLIENT_ID": "id-1", "TIELINE_OAUTH_ACME_HR_CLIENT_SECRET": "hunter2"}
+
+
+def put(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_an_app_is_set_field_by_field_and_found_by_its_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, APP | {"TIELINE_OAUTH_BOX_CLIENT_ID": "id-2", "TIELINE_OAUTH_BOX_APP_ID": ""})
+    found = read_settings().apps_by_provider(["acme-hr", "box", "okta"])
+    assert {slug: app.client_id for slug, app in found.items()} == {"acme-hr": "id-1", "box": "id-2"}
+    secret = found["acme-hr"].client_secret
+    assert secret is not None
+    assert secret.get_secret_value() == "hunter2"
+    assert found["box"].app_id is None
+
+
+def test_an_apps_private_key_may_come_from_a_file_or_with_its_lines_escaped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "key"
+    path.write_text("-----BEGIN\nkey\n")
+    put(monkeypatch, APP | {"TIELINE_OAUTH_ACME_HR_PRIVATE_KEY_FILE": str(path)})
+    put(monkeypatch, {"TIELINE_OAUTH_BOX_CLIENT_ID": "b", "TIELINE_OAUTH_BOX_PRIVATE_KEY": "-----BEGIN\\nkey"})
+    for app in read_settings().oauth_apps.values():
+        assert app.private_key is not None
+        assert app.private_key.get_secret_value() == "-----BEGIN\nkey"
+
+
+def test_an_apps_secret_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, APP)
+    settings = read_settings()
+    described = describe_settings(settings)
+    assert "hunter2" not in repr(settings) + str(described) + settings.model_dump_json()
+    values = {one["name"]: one["value"] for one in described if "ACME" in one["name"]}
+    assert values == {"TIELINE_OAUTH_ACME_HR_CLIENT_ID": "id-1", "TIELINE_OAUTH_ACME_HR_CLIENT_SECRET": "**********"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"TIELINE_OAUTH_ACME_HR_CLIENT_SECRET": "hunter2"}, "TIELINE_OAUTH_ACME_HR_CLIENT_ID: Field required"),
+        (APP | {"TIELINE_OAUTH_ACME_HR_SLUG": "hunter2 /"}, "TIELINE_OAUTH_ACME_HR_SLUG: "),
+        ({"TIELINE_OAUTH_ACME_CLIENTID": "hunter2"}, "TIELINE_OAUTH_ACME_CLIENTID is not a setting"),
+        ({"TIELINE_OAUTH_CLIENT_ID": "hunter2"}, "TIELINE_OAUTH_CLIENT_ID is not a setting"),
+    ],
+)
+def test_a_bad_app_is_refused_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+) -> None:
+    put(monkeypatch, variables)
+    refused = refusal()
+    assert refused.message.startswith(told)
+    assert "hunter2" not in refused.message + refused.what_to_do
+
+
+def test_what_is_about_no_provider_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, APP | {"TIELINE_HOST_ACME_HR_WBE": "https://web.example"})
+    settings = read_settings()
+    with pytest.raises(SetupError, match="TIELINE_OAUTH_ACME_HR_") as refused:
+        settings.apps_by_provider(["acme-hrm", "okta"])
+    assert refused.value.what_to_do == "Did you mean TIELINE_OAUTH_ACME_HRM_…?"
+    with pytest.raises(SetupError, match="TIELINE_HOST_ACME_HR_WBE") as refused:
+        settings.hosts_by_provider({"acme-hr": ["web", "api"], "okta": []})
+    assert refused.value.what_to_do == "Did you mean TIELINE_HOST_ACME_HR_WEB?"
+
+
+def test_a_host_takes_the_place_of_a_vendors(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(
+        monkeypatch,
+        {"TIELINE_HOST_ACME_HR_WEB": "https://web.example/x/", "TIELINE_HOST_OKTA_API": "http://10.1.2.3:4000"},
+    )
+    declared = {"acme-hr": ["web", "api"], "okta": ["api"]}
+    with pytest.raises(SetupError, match="TIELINE_HOST_OKTA_API: address not allowed"):
+        read_settings().hosts_by_provider(declared)
+    found = read_settings(allow_private_addresses="10.1.2.3").hosts_by_provider(declared)
+    assert found == {"acme-hr": {"web": "https://web.example/x"}, "okta": {"api": "http://10.1.2.3:4000"}}
+
+
+@pytest.mark.parametrize("url", ["https://tieline.example", "https://x.example:8443/tieline/", "http://127.0.0.1:9", "http://[::1]:9", "http://localhost"])  # fmt: skip
+def test_the_public_url_is_https_or_this_machine(url: str) -> None:
+    assert read_settings(public_url=url).public_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize("url", ["http://tieline.example", "ftp://x.example", "tieline.example", "https://a@x.example", "https://x.example/?a=1", "https://x.example/#a", "http://10.0.0.1", "https://x.example\\a", "https://x .example"])  # fmt: skip
+def test_any_other_public_url_is_refused(url: str) -> None:
+    assert refusal(public_url=url).message.startswith("TIELINE_PUBLIC_URL: ")
+
+
+def test_tieline_is_never_asked_to_call_itself() -> None:
+    policy = read_settings(public_url="https://tieline.example").address_policy
+    with pytest.raises(Exception, match="address not allowed"):
+        policy.check_url("https://tieline.example/v1")
+    policy.check_url("https://other.example/v1")
+
+
+def test_return_origins_are_origins_in_one_spelling() -> None:
+    settings = read_settings(
+        return_origins="https://App.example/, https://b.example:8443,http://localhost:3000, https://c.example:443"
+    )
+    assert settings.origins == {
+        "https://app.example",
+        "https://b.example:8443",
+        "http://localhost:3000",
+        "https://c.example",
+    }
+    for bad in (
+        "https://a.example/path",
+        "http://a.example",
+        "*",
+        "https://a@b.example",
+        "null",
+        "javascript:alert(1)",
+    ):
+        assert refusal(return_origins=bad).message.startswith("TIELINE_RETURN_ORIGINS: ")

@@ -30,6 +30,11 @@ def bind(**fields: Any) -> Iterator[None]:
         _bound.reset(token)
 
 
+def bound(name: str) -> Any:
+    """A field that `bind` has added, `None` outside of its block."""
+    return _bound.get().get(name)
+
+
 class JsonLines(logging.Formatter):
     """Formats a record as one JSON object."""
 

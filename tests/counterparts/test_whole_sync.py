@@ -35,8 +35,8 @@ class Bench:
     parts: Parts
     org: str
 
-    async def connect(self, provider: str, secret: dict[str, str], **options: str) -> Connection:
-        return await connect(self.parts, self.org, Attempt(provider, options, secret))
+    async def connect(self, provider: str, by: str, secret: dict[str, str], **options: str) -> Connection:
+        return await connect(self.parts, self.org, Attempt(provider, options, secret, by=by))
 
     async def drain(self) -> None:
         """Work until no run is unfinished, or the only ones left wait for longer than a test may."""
@@ -87,12 +87,12 @@ async def bench(fresh_database_url: str, ring: LocalKeyRing) -> AsyncIterator[Be
 
 
 async def connect_okta(bench: Bench, emulated: Emulated) -> Connection:
-    return await bench.connect("okta", {"api_token": OKTA_TOKEN}, org_url=emulated.okta_url)
+    return await bench.connect("okta", "api_key", {"api_token": OKTA_TOKEN}, org_url=emulated.okta_url)
 
 
 async def connect_github(bench: Bench, emulated: Emulated) -> Connection:
     return await bench.connect(
-        "github", {"token": GITHUB_TOKEN}, base_url=emulated.github_url, organization=ORGANIZATION
+        "github", "token", {"token": GITHUB_TOKEN}, base_url=emulated.github_url, organization=ORGANIZATION
     )
 
 
@@ -247,7 +247,7 @@ async def test_an_account_is_connected_only_once_under_a_key_that_works(bench: B
 async def test_an_address_with_a_query_is_refused_before_anything_is_asked(bench: Bench, emulated: Emulated) -> None:
     with pytest.raises(Invalid, match="must not hold a query"):
         await bench.connect(
-            "github", {"token": GITHUB_TOKEN}, base_url=f"{emulated.github_url}/?a=b", organization=ORGANIZATION
+            "github", "token", {"token": GITHUB_TOKEN}, base_url=f"{emulated.github_url}/?a=b", organization=ORGANIZATION
         )
 
     assert emulated.github.requests() == []
