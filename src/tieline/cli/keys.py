@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,8 +52,8 @@ async def rotate(here: Opened, no_rewrap: bool) -> int:
         )
     path = here.tieline.settings.key_ring_path
     ring = with_new_key(load_or_create(path, may_create=False))
-    save(ring, path)
-    await _record(here, "key.rotated", ring.current_id)
+    async with _recorded(here, "key.rotated", ring.current_id):
+        save(ring, path)
     made = {"id": ring.current_id, "current": True}
     if not here.session.json:
         say(f"{ring.current_id} seals new credentials from now on, in running servers and workers too.")
@@ -77,8 +79,8 @@ async def retire(here: Opened, key_id: str) -> None:
     """Remove a former key from the key ring, for good. Backups from before the re-sealing cannot be read without it."""
     from tieline.flows.rewrap import retire_key
 
-    await retire_key(here.parts, here.tieline.settings.key_ring_path, key_id)
-    await _record(here, "key.retired", key_id)
+    async with _recorded(here, "key.retired", key_id):
+        await retire_key(here.parts, here.tieline.settings.key_ring_path, key_id)
     if here.session.json:
         show_json({"id": key_id, "retired": True})
     else:
@@ -101,9 +103,9 @@ async def _re_seal(here: Opened, made: dict[str, Any]) -> int:
             advance(state.done - shown)
             shown = state.done
 
+        async with _recorded(here, "key.rewrap_requested"):
+            pass
         state = await rewrap(here.parts, told=told)
-    if state.done:
-        await _record(here, "key.rewrapped", None, done=state.done, failed=state.failed)
     if here.session.json:
         show_json({**made, "total": state.total, "done": state.done, "failed": state.failed, "left": state.left})
     else:
@@ -113,8 +115,11 @@ async def _re_seal(here: Opened, made: dict[str, Any]) -> int:
     return exits.FAILED if state.failed else exits.FINE
 
 
-async def _record(here: Opened, action: str, target: str | None, **details: Any) -> None:
+@asynccontextmanager
+async def _recorded(here: Opened, action: str, target: str | None = None) -> AsyncIterator[None]:
+    """Write down what is done to the keys: if it cannot be written, it is not done; if it fails, nothing is written."""
     from tieline.flows.audit import record
 
     async with here.work() as work:
-        await record(work, here.parts, action, target, **details)
+        await record(work, here.parts, action, target)
+        yield

@@ -9,12 +9,13 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
 from tieline.cli.progress import working
 from tieline.cli.session import Command, Session, current
-from tieline.cli.show import say
+from tieline.cli.show import say, warn
 from tieline.errors import SetupError
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ async def _greet(tieline: Running, listener: socket.socket) -> None:
     say(
         f"Tieline answers on http://{shown}:{port}; the API is documented on http://{shown}:{port}/docs. Ctrl-C ends it."
     )
+    public = urlsplit(tieline.parts.public_url)
+    if public.scheme == "http" and (public.port or 80) != port:
+        warn(
+            f"Who signs in at a provider is sent back to {tieline.parts.public_url}: set TIELINE_PUBLIC_URL to use that."
+        )
     async with tieline.parts.db.work(tieline.organization.id) as work:
         if not (await list_api_keys(work, Paging(limit=1))).items:
             say(

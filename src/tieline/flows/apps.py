@@ -51,15 +51,21 @@ def missing_fields(auth: Auth, app: OAuthApp | None) -> tuple[str, ...]:
 
 
 async def find_app(
-    parts: Parts, org_id: str, provider: Provider[Any], *, client_id: str | None = None
+    parts: Parts,
+    org_id: str,
+    provider: Provider[Any],
+    auth: Auth,
+    *,
+    client_id: str | None = None,
+    own_only: bool = False,
 ) -> OAuthApp | None:
-    """The organization's own app, else the operator's. `client_id` asks for the one that a standing grant was given to.
+    """The organization's own app, else the operator's unless `own_only`; `None` for a way that needs none.
 
-    Raises `VaultError`.
+    `client_id` asks for the one that a standing grant was given to. Raises `VaultError`.
     """
-    if not any(app_fields(auth) for auth in provider.modes):
+    if not app_fields(auth):
         return None
-    platform = parts.apps.get(provider.slug)
+    platform = None if own_only else parts.apps.get(provider.slug)
     if platform and platform.client_id == client_id:
         return platform
     async with parts.db.work(org_id) as work:

@@ -256,7 +256,7 @@ async def _take(
     """From what came back to a live connection, or to one more round."""
     auth, carried = redirecting_way(provider, attempt.slot), await open_carried(parts, attempt)
     options = parse_options(provider, carried.options)
-    context = await auth_context(parts, attempt.org_id, provider, options)
+    context = await auth_context(parts, attempt.org_id, provider, auth, options)
     told = {name: value for name, value in query.items() if name != "state"}
     back = Back(told, attempt.redirect_uri, carried.verifier, carried.nonce, carried.memo)
     try:
@@ -295,7 +295,7 @@ async def _address(parts: Parts, attempt: Attempt, carried: Carried, *, browser:
     provider = parts.catalog.provider(attempt.provider)
     auth = redirecting_way(provider, attempt.slot)
     options = parse_options(provider, carried.options)
-    context = await auth_context(parts, attempt.org_id, provider, options)
+    context = await auth_context(parts, attempt.org_id, provider, auth, options)
     _need_app(context, auth)
     claim = Claim(attempt.org_id, attempt.id, attempt.round)
     state = write_state(parts.keys.state_key, claim, Fit(attempt.provider, attempt.redirect_uri, browser))

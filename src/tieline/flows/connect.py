@@ -6,7 +6,7 @@ this is a new connection, a reconnection or another account is told by the accou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -62,7 +62,7 @@ async def connect(parts: Parts, org_id: str, attempt: Attempt) -> Connection:
     `ProviderError` of the test call.
     """
     provider = parts.catalog.provider(attempt.provider)
-    auth = given_way(provider, attempt.by)
+    auth = given_way(provider, attempt.by, attempt.credential)
     checked_name(attempt.name)
     options = read_options(provider, attempt.options)
     credential = read_credential(provider, auth, attempt.credential)
@@ -126,7 +126,7 @@ async def replace_credential(
     async with parts.db.work(org_id) as work:
         connection = await live(work, connection_id)
     provider = parts.catalog.provider(connection.provider)
-    auth = given_way(provider, by or connection.auth)
+    auth = given_way(provider, by or connection.auth, given)
     credential = read_credential(provider, auth, given)
     options = parse_options(provider, connection.options)
     ends = checked_expiry(parts, expires_at)
@@ -194,7 +194,13 @@ async def settle(
         await store.update_connection(work, current.id, now=now, **known)
         if new or back_to:
             await announce_connection(work, current, "reconnected", now=now)
-        done = "credential.rotated" if new else "credential.rolled_back" if back_to else "connection.tested"
+        done = "connection.tested"
+        if new or back_to:
+            done = (
+                "credential.rotated"
+                if new
+                else f"credential.{'switched' if row.slot != current.auth else 'rolled_back'}"
+            )
         await record(work, parts, done, current.id, slot=row.slot, version=row.version, fingerprint=row.fingerprint)
         return await store.get_connection(work, current.id)
 
@@ -315,13 +321,14 @@ async def _save(work: Work, provider: Provider[Any], connection: Connection) -> 
         ) from None
 
 
-def given_way(provider: Provider[Any], by: str | None) -> Auth:
-    """The way whose credential a person gives; raises `Invalid` for one on which they go to the provider."""
-    if by is None:
-        given = [auth for auth in provider.modes if not isinstance(auth, Redirects)]
-        auth = given[0] if given else provider.mode()
-    else:
-        auth = provider.mode(by)
+def given_way(provider: Provider[Any], by: str | None, given: Collection[str] = ()) -> Auth:
+    """The way whose credential a person gives: the one named, else the first that has all the fields given.
+
+    Raises `Invalid` for one on which they go to the provider.
+    """
+    taking = [auth for auth in provider.modes if not isinstance(auth, Redirects)]
+    fitting = [auth for auth in taking if set(given) <= set(auth.credential.model_fields)]
+    auth = provider.mode(by) if by else (fitting or taking or [provider.mode()])[0]
     if isinstance(auth, Redirects):
         advice = f"Begin with `tieline connect {provider.slug} --by {auth.slot}` or POST /v1/oauth/start."
         raise Invalid(f"{provider.name} is connected by signing in there, not by a credential", advice=advice)

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
+from string import Formatter
 from typing import Any
 
 from tieline.errors import Invalid
 from tieline.flows.apps import find_app
 from tieline.flows.issuer import issue_identity_token
 from tieline.flows.parts import Parts
-from tieline.sdk.auth import AuthContext, fill, make_send
+from tieline.sdk.auth import Auth, AuthContext, fill, make_send
 from tieline.sdk.provider import Options, Provider
+
+_HEAD = re.compile(r"(?:https?://)?[^/]*")
 
 
 async def auth_context(
-    parts: Parts, org_id: str, provider: Provider[Any], options: Options, details: Mapping[str, str] | None = None
+    parts: Parts,
+    org_id: str,
+    provider: Provider[Any],
+    auth: Auth,
+    options: Options,
+    details: Mapping[str, str] | None = None,
 ) -> AuthContext:
-    """The context for one kind of auth; `details` are what an earlier token answer told."""
+    """The context for one kind of auth; `details` are what an earlier token answer told.
+
+    The operator's app, with its secret, goes to the hosts that the vendor or the operator names: a connection whose own option
+    names the host needs the organization's own app.
+    """
+    client_id = (details or {}).get("client_id")
+    own_only = bool(_given_hosts(parts, provider, auth, options))
 
     async def identity_token(audience: str) -> str:
         return await issue_identity_token(parts, org_id, provider.slug, audience=audience)
@@ -29,16 +44,28 @@ async def auth_context(
         send=make_send(parts.policy, parts.clock, provider.name),
         identity_token=identity_token,
         external_id=external_id(org_id, provider.slug),
-        app=await find_app(parts, org_id, provider, client_id=(details or {}).get("client_id")),
+        app=await find_app(parts, org_id, provider, auth, client_id=client_id, own_only=own_only),
     )
 
 
 def places_of(
     parts: Parts, provider: Provider[Any], options: Options, details: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The values of placeholders: the vendor's hosts, the operator's in their place, then details, then options."""
+    """The values of placeholders: of two of one name the later wins, of details, the vendor's hosts, the operator's, and options."""
     given = {name: str(value) for name, value in options.model_dump(mode="json").items() if value is not None}
-    return {**provider.hosts, **parts.hosts.get(provider.slug, {}), **(details or {}), **given}
+    return {**(details or {}), **provider.hosts, **parts.hosts.get(provider.slug, {}), **given}
+
+
+def _given_hosts(parts: Parts, provider: Provider[Any], auth: Auth, options: Options) -> set[str]:
+    """The options that name a host of a way's addresses, other than the one that would be there without them."""
+    templates = [value for name, value in vars(auth).items() if name.endswith("_url") and isinstance(value, str)]
+    heads = (_HEAD.match(template) for template in templates)
+    named = {name for head in heads if head for _, name, _, _ in Formatter().parse(head[0]) if name}
+    usual = {**provider.hosts, **parts.hosts.get(provider.slug, {})}
+    given = {
+        name: str(value).rstrip("/") for name, value in options.model_dump(mode="json").items() if value is not None
+    }
+    return {name for name in named & set(given) if given[name] != usual.get(name, "").rstrip("/")}
 
 
 def base_url_of(parts: Parts, provider: Provider[Any], options: Options) -> str:

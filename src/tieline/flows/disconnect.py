@@ -123,7 +123,7 @@ async def _tell(parts: Parts, taken: Revocation) -> tuple[bool | None, str | Non
 
 async def _ask(parts: Parts, org_id: str, provider: Provider[Any], options: Any, held: Held) -> bool:
     details = held.credential.details if isinstance(held.credential, Grant) else {}
-    context = await auth_context(parts, org_id, provider, options, details)
+    context = await auth_context(parts, org_id, provider, held.auth, options, details)
     return await held.auth.revoke(context, held.credential) if isinstance(held.auth, Revokes) else False
 
 

@@ -113,7 +113,7 @@ async def _import(parts: Parts, org_id: str, row: Row, *, dry_run: bool) -> Impo
 
 async def _try(parts: Parts, org_id: str, row: Row, attempt: Attempt) -> Imported:
     provider = parts.catalog.provider(attempt.provider)
-    auth = given_way(provider, attempt.by)
+    auth = given_way(provider, attempt.by, attempt.credential)
     checked_name(attempt.name)
     checked_expiry(parts, attempt.expires_at)
     options = read_options(provider, attempt.options)

@@ -70,7 +70,7 @@ async def reach(
 ) -> AsyncIterator[Reach]:
     """Open a provider; the connections to it are closed at the end."""
     details = held.credential.details if isinstance(held.credential, Grant) else {}
-    context = await auth_context(parts, org_id, provider, options, details)
+    context = await auth_context(parts, org_id, provider, held.auth, options, details)
     base_url = context.url(provider.base_url)
     if urlsplit(base_url).query:
         raise Invalid("The address must not hold a query", advice="Leave out the ? and all that follows it.")

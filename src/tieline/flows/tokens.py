@@ -57,7 +57,6 @@ class Signer:
         self._context = context
         self._connection = connection
         self._minted: ShortLived | None = None
-        self._is_dead = False
         self.told: Callable[..., None] = _told_nobody
 
     async def fresh(self) -> Credential:
@@ -84,12 +83,7 @@ class Signer:
             return True
         if await self._find_newer():
             return True
-        if (
-            not self._is_dead
-            and isinstance(auth, Refreshes)
-            and isinstance(credential, Grant)
-            and credential.refresh_token
-        ):
+        if isinstance(auth, Refreshes) and isinstance(credential, Grant) and credential.refresh_token:
             await self._refresh()
             return True
         return False
@@ -137,9 +131,6 @@ class Signer:
             done, _ = await asyncio.wait({refreshing}, timeout=_LAST_MOMENT)
             for one in done:
                 one.cancelled() or one.exception()  # looked at, or asyncio complains that nobody did
-            raise
-        except Unauthorised:
-            self._is_dead = True
             raise
 
     async def _refresh_in_turn(self) -> None:

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 async def upkeep(parts: Parts) -> None:
     """Do every chore; one that fails is told and keeps none of the others from being done."""
-    with acting_as("upkeep"):
+    with acting_as("engine"):
         for chore in CHORES:
             try:
                 await chore(parts)

@@ -54,8 +54,7 @@ async def rewrap_stored_values(parts: PartsOf, caller: Operator) -> Response:
 
     Repeat it until `left` is 0, or leave the rest to the hourly upkeep. It is safe to repeat, and to do twice at once.
     """
+    async with parts.db.work(caller.org_id) as work:
+        await record(work, parts, "key.rewrap_requested")
     state = await rewrap(parts, at_most=AT_ONCE)
-    if state.done:
-        async with parts.db.work(caller.org_id) as work:
-            await record(work, parts, "key.rewrapped", None, done=state.done, failed=state.failed)
     return answer({"total": state.total, "done": state.done, "failed": state.failed, "left": state.left})

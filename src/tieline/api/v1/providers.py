@@ -36,7 +36,8 @@ class Provider(Row):
 
     id: str = Field(description="Its slug.", examples=["okta"])
     provider: str = Field(description="Its slug.", examples=["okta"])
-    kind: str = Field(description="How it authenticates.", examples=["api_key"])
+    kind: str = Field(description="How it authenticates, if not told otherwise.", examples=["api_key"])
+    ways: list[str] = Field(description="The ways to authenticate, by slot.", examples=[["api_key"]])
     name: str = Field(description="Its name.", examples=["Okta"])
     category: str = Field(description="What it is for.", examples=["identity"])
     description: str = Field(description="More about it.", examples=[""])

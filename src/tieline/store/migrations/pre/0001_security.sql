@@ -51,16 +51,16 @@ CREATE POLICY organization ON organizations
     USING (id = (SELECT nullif(current_setting('tieline.org', true), '')::uuid));
 GRANT SELECT ON organizations TO tieline_app;
 
--- What the platform itself must see over all organizations, and no more: of credentials, only which key sealed them.
+-- What the platform itself must see over all organizations, and no more.
 CREATE POLICY platform ON organizations TO tieline_system USING (true) WITH CHECK (true);
 CREATE POLICY platform ON api_keys TO tieline_system USING (true) WITH CHECK (true);
 CREATE POLICY platform ON schedules TO tieline_system USING (true) WITH CHECK (true);
-CREATE POLICY platform ON credentials FOR SELECT TO tieline_system USING (true);
+CREATE POLICY platform ON credentials TO tieline_system USING (true);
 GRANT SELECT, INSERT, UPDATE ON organizations TO tieline_system;
 GRANT SELECT, UPDATE (last_used_at) ON api_keys TO tieline_system;
 GRANT SELECT, UPDATE ON schedules TO tieline_system;
 GRANT SELECT (org_id, connection_id, slot, key_id, expires_at, retired_at) ON credentials TO tieline_system;
-CREATE POLICY platform ON revocations FOR SELECT TO tieline_system USING (true);
+CREATE POLICY platform ON revocations TO tieline_system USING (true);
 GRANT SELECT (id, org_id, due_at) ON revocations TO tieline_system;
 CREATE POLICY platform ON attempts TO tieline_system USING (true);
 GRANT SELECT (expires_at), DELETE ON attempts TO tieline_system;
@@ -68,11 +68,7 @@ CREATE POLICY platform ON audit_heads FOR SELECT TO tieline_system USING (true);
 GRANT SELECT (org_id, seq, checkpoint_seq) ON audit_heads TO tieline_system;
 
 -- To bring sealed values under another key, the platform reads and replaces ciphertext; it may change nothing else of a row.
-CREATE POLICY rewrap ON credentials FOR UPDATE TO tieline_system USING (true);
-CREATE POLICY rewrap ON revocations FOR UPDATE TO tieline_system USING (true);
-CREATE POLICY rewrap ON oauth_apps FOR UPDATE TO tieline_system USING (true);
-CREATE POLICY rewrap ON attempts FOR UPDATE TO tieline_system USING (true);
-CREATE POLICY platform ON oauth_apps FOR SELECT TO tieline_system USING (true);
+CREATE POLICY platform ON oauth_apps TO tieline_system USING (true);
 GRANT SELECT (id, org_id, connection_id, slot, version, serial, sealed, key_id), UPDATE (sealed, key_id) ON credentials TO tieline_system;
 GRANT SELECT (id, org_id, connection_id, slot, version, serial, sealed, key_id), UPDATE (sealed, key_id) ON revocations TO tieline_system;
 GRANT SELECT (id, org_id, version, sealed, key_id), UPDATE (sealed, key_id) ON oauth_apps TO tieline_system;
