@@ -37,6 +37,7 @@ LISTINGS: list[tuple[str, type[BaseModel]]] = [
     ("/v1/findings/{finding_id}/history", findings.FindingEvent),
     ("/v1/checks", controls.Check),
     ("/v1/frameworks", controls.Framework),
+    ("/v1/providers/oauth-availability", providers.Availability),
     ("/v1/controls", controls.Control),
     ("/v1/evidence", evidence.Evidence),
     ("/v1/events", events.Event),

@@ -38,7 +38,8 @@ class Intruder:
         await self.connection.execute(statement, self.org, *values)
 
     async def ask(self, query: str, *values: Any) -> list[Any]:
-        return await self.connection.fetch(query, self.org, *values)
+        found: list[Any] = await self.connection.fetch(query, self.org, *values)
+        return found
 
 
 @dataclass

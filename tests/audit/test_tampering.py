@@ -76,7 +76,7 @@ async def give_entries_away(intruder: Intruder, random: Random) -> int:
 
 async def put_one_in(intruder: Intruder, random: Random) -> int:
     """Make room, and copy an entry or invent one into it."""
-    seq = random.choice([-5, 0, *range(1, LENGTH + 2), LENGTH + 7])
+    seq: int = random.choice([-5, 0, *range(1, LENGTH + 2), LENGTH + 7])
     if 0 < seq <= LENGTH:
         await _shift(intruder, seq, 1)
     digest = random.choice(["hash", "sha256('x')"])

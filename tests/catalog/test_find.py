@@ -53,7 +53,7 @@ def modules_of(package: Path) -> set[str]:
 
 def test_every_folder_with_a_provider_is_found() -> None:
     (package,) = map(Path, tieline.providers.__path__)
-    folders = {path.parent.name for path in package.glob("*/provider.py")}
+    folders = {path.parent.name.replace("_", "-") for path in package.glob("*/provider.py")}
     assert folders >= {"github", "okta", "aws", "sandbox"}
     assert set(load_catalog().providers) == folders
     assert not load_catalog().broken

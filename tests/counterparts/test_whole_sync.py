@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from tests.conftest import new_organization, parts_of
-from tests.emulators.emulate import GITHUB_TOKEN, OKTA_STATUSES, OKTA_TOKEN, ORGANIZATION, Emulated
+from tests.emulators.emulate import (
+    GITHUB_INSTALLATION,
+    GITHUB_TOKEN,
+    OKTA_STATUSES,
+    OKTA_TOKEN,
+    ORGANIZATION,
+    Emulated,
+    app_key,
+)
 
 from tieline.engine import Engine, EngineLimits, Hold
 from tieline.errors import Conflict, Invalid, Unauthorised
-from tieline.flows.connect import Attempt, connect, replace_credential
+from tieline.flows.connect import Attempt, connect, establish, replace_credential
 from tieline.flows.parts import Parts
 from tieline.flows.sync import request_sync, run_sync
+from tieline.providers.github.provider import github
+from tieline.sdk import Installation, OAuthApp
 from tieline.store import connections, entities, evidence, findings, runs, schedules
 from tieline.store.connections import Connection
 from tieline.store.db import Db
@@ -239,7 +250,9 @@ async def test_an_account_is_connected_only_once_under_a_key_that_works(bench: B
     with pytest.raises(Conflict, match="Integration already exists for Okta"):
         await connect_okta(bench, emulated)
     with pytest.raises(Unauthorised, match="GitHub API key is invalid or expired"):
-        await bench.connect("github", {"token": "gh-wrong"}, base_url=emulated.github_url, organization=ORGANIZATION)
+        await bench.connect(
+            "github", "token", {"token": "gh-wrong"}, base_url=emulated.github_url, organization=ORGANIZATION
+        )
 
     assert len((await bench.read(connections.list_connections, ALL)).items) == 1
 
@@ -247,10 +260,34 @@ async def test_an_account_is_connected_only_once_under_a_key_that_works(bench: B
 async def test_an_address_with_a_query_is_refused_before_anything_is_asked(bench: Bench, emulated: Emulated) -> None:
     with pytest.raises(Invalid, match="must not hold a query"):
         await bench.connect(
-            "github", "token", {"token": GITHUB_TOKEN}, base_url=f"{emulated.github_url}/?a=b", organization=ORGANIZATION
+            "github",
+            "token",
+            {"token": GITHUB_TOKEN},
+            base_url=f"{emulated.github_url}/?a=b",
+            organization=ORGANIZATION,
         )
 
     assert emulated.github.requests() == []
+
+
+async def test_an_installed_app_is_connected_and_synced_by_tokens_that_are_minted_for_it(
+    bench: Bench, emulated: Emulated
+) -> None:
+    url = emulated.github_url
+    app = OAuthApp(client_id="emulated-github-app", private_key=SecretStr(app_key()), app_id="12345", slug="tieline")
+    served = replace(bench.parts, apps={"github": app}, hosts={"github": {"api": url, "web": url, "base_url": url}})
+    ours = Bench(served, bench.org)
+    installed = Installation(installation_id=GITHUB_INSTALLATION, account=ORGANIZATION, account_id="1")
+    way = github.mode("app_install")
+    connection = await establish(ours.parts, ours.org, github, way, github.options(), installed)
+    await ours.drain()
+    minted = [line for line in emulated.github.requests() if line.endswith("/access_tokens")]
+
+    assert (connection.status, connection.account_name, connection.auth) == ("active", ORGANIZATION, "app_install")
+    assert {run.status for run in (await ours.newest(connection)).values()} == {"succeeded"}
+    repositories = await ours.read(entities.list_entities, ALL, kind="repository", connection_id=connection.id)
+    assert len(repositories.items) == emulated.users
+    assert len(minted) <= 6  # a token of an hour is not minted for each request, nor for each of the four runs twice
 
 
 async def everything(bench: Bench) -> dict[str, Any]:

@@ -97,7 +97,7 @@ async def sign_in(parts: Parts, org_id: str, oidc: Oidc, *, login: str = "anna")
     declared = parts.catalog.provider("certified")
     auth, options = declared.mode(), parse_options(declared, {})
     assert isinstance(auth, OAuth2)
-    ctx = await auth_context(parts, org_id, declared, options)
+    ctx = await auth_context(parts, org_id, declared, auth, options)
     grant = await receive(ctx, auth, oidc, login)
     return await establish(parts, org_id, declared, auth, options, grant)
 

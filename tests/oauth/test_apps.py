@@ -63,10 +63,13 @@ async def test_a_standing_grant_finds_the_app_that_it_was_given_to(world: World,
     provider, platform = world.parts.catalog.provider("acme"), world.oidc.apps["basic"]
     await put(tenant, client_secret=SECRET)
     found = [
-        await find_app(world.parts, tenant.org_id, provider, client_id=name)
+        await find_app(world.parts, tenant.org_id, provider, provider.mode("oauth2"), client_id=name)
         for name in (None, platform.client_id, "own", "neither")
     ]
     assert [one and one.client_id for one in found] == ["own", platform.client_id, "own", "own"]
+    stranger = (await world.tenant()).org_id
+    assert await find_app(world.parts, stranger, provider, provider.mode("oauth2"), own_only=True) is None
+    assert await find_app(world.parts, tenant.org_id, provider, provider.mode("token")) is None
 
 
 async def test_a_grant_is_refreshed_by_the_app_that_it_was_given_to(

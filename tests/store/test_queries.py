@@ -320,25 +320,26 @@ def credential_of(connection: Connection, version: int, **changes: Any) -> Seale
     return replace(made, **changes)
 
 
-async def test_the_newest_version_is_in_force_and_the_older_ones_are_retired(db: Db, connection: Connection) -> None:
+async def test_the_newest_version_is_in_force_and_only_the_one_before_it_is_kept(db: Db, connection: Connection) -> None:
     async with db.work(connection.org_id) as work:
         for expected in (1, 2, 3):
-            assert await next_version(work, connection.id) == expected
+            assert await next_version(work, connection.id, "default") == expected
             await save_credential(work, credential_of(connection, expected))
-            found = await get_credential(work, connection.id)
+            found = await get_credential(work, connection.id, "default")
             assert found is not None
             assert (found.version, found.sealed.sealed) == (expected, b"sealed %d" % expected)
         kept = await work.connection.execute(
             select(credentials.c.version).where(credentials.c.retired_at.is_not(None)).order_by(credentials.c.version)
         )
-        assert list(kept.scalars()) == [1, 2]
+        assert list(kept.scalars()) == [2]
 
 
 async def test_slots_have_versions_of_their_own(db: Db, connection: Connection) -> None:
     async with db.work(connection.org_id) as work:
         await save_credential(work, credential_of(connection, 1))
         await save_credential(work, credential_of(connection, 1, slot="hook"))
-        default, hook = await get_credential(work, connection.id), await get_credential(work, connection.id, "hook")
+        default = await get_credential(work, connection.id, "default")
+        hook = await get_credential(work, connection.id, "hook")
         assert default
         assert hook
         assert default.id != hook.id
@@ -357,7 +358,7 @@ async def test_destroyed_credentials_are_gone_in_every_version_and_slot(db: Db, 
         for version, slot in ((1, "default"), (2, "default"), (1, "hook")):
             await save_credential(work, credential_of(connection, version, slot=slot))
         assert await destroy_credentials(work, connection.id) == 3
-        assert await get_credential(work, connection.id) is None
+        assert await get_credential(work, connection.id, "default") is None
         assert await destroy_credentials(work, connection.id) == 0
 
 
@@ -477,7 +478,7 @@ async def test_a_sealed_column_gives_what_no_repr_log_or_pickle_can_show(db: Db,
     async with db.work(connection.org_id) as work:
         await save_credential(work, credential_of(connection, 1))
         row = (await work.connection.execute(select(credentials))).one()
-        found = await get_credential(work, connection.id)
+        found = await get_credential(work, connection.id, "default")
     assert isinstance(row.sealed, Ciphertext)
     for shown in (repr(row), str(row), repr(found), f"{row.sealed}", repr(vars(found)), repr(dict(row._mapping))):
         assert "sealed 1" not in shown

@@ -237,7 +237,7 @@ def test_a_ring_that_cannot_be_completed_is_refused(path: Path) -> None:
     path.parent.chmod(0o500)
     if os.geteuid() == 0:
         os.chown(path, 65534, 65534)
-    with as_another_user(), pytest.raises(KeyRingError, match="cannot be replaced"):
+    with as_another_user(), pytest.raises(KeyRingError, match="cannot be"):
         load_or_create(path, may_create=False)
     path.parent.chmod(0o700)
     assert json.loads(path.read_text()) == content
@@ -428,10 +428,10 @@ async def test_a_running_process_goes_on_with_what_it_has_while_the_file_is_dama
     ring = load_or_create(path, may_create=True)
     here = Vault(KeyRingFile(path, ring))
     sealed = await here.seal(b"secret", PLACE)
-    good = path.read_bytes()
+    good = json.dumps(ring.reveal())
     write(path, "half")
     assert await here.open(sealed, PLACE) == b"secret"
-    path.unlink()
+    os.unlink(path)  # noqa: PTH108
     assert await here.open(await here.seal(b"secret", PLACE), PLACE) == b"secret"
     write(path, good)
     rotated = with_new_key(ring)

@@ -131,7 +131,7 @@ async def test_nothing_is_touched_while_the_current_key_cannot_be_used(stock: St
         before = await key_usage(parts)
         rotate(stock.keys)
         away = replace(parts, vault=Vault(Away(stock.keys, load_or_create(stock.keys, may_create=False))))
-        with pytest.raises(VaultError, match="^Credential encryption failed$"):
+        with pytest.raises(VaultError, match=r"^Credential encryption failed$"):
             await rewrap(away)
         assert await key_usage(parts) == before
         assert not [one for one in await list_keys(away) if one.current]

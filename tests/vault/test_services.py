@@ -146,7 +146,7 @@ async def test_a_key_that_was_made_without_derivation_binds_all_the_same(openbao
 async def test_a_token_is_read_anew_and_needs_no_more_than_three_paths(openbao: OpenBao, tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("not-a-token")
-    with keepers.transit(openbao, token=lambda: path.read_text()) as keeper:
+    with keepers.transit(openbao, token=path.read_text) as keeper:
         (refused,) = await keeper.keys.wrap([DataKey(bytes(32), b"")])
         assert isinstance(refused, KeyFailure)
         assert refused.reason == "denied"
@@ -302,5 +302,5 @@ async def test_a_service_account_signs_for_its_token_which_is_kept_until_shortly
 
 async def test_a_token_that_google_refuses_is_one_error(google: tuple[Google, keepers.Keeper]) -> None:
     google[1].before.instead = lambda asked: say(403, {"error": "no"}) if "computeMetadata" in asked.path else None
-    with pytest.raises(VaultError, match="^Credential encryption failed$"):
+    with pytest.raises(VaultError, match=r"^Credential encryption failed$"):
         await Vault(_Single(google[1].keys)).seal(b"secret", PLACE)

@@ -101,7 +101,7 @@ async def test_without_a_key_our_identity_token_is_shown(
         (429, b"", RateLimited),
         (200, b"", Unexpected),
         (200, ANSWER[:-60], Unexpected),
-        (200, b'<!DOCTYPE x [<!ENTITY a "b">]>' + ANSWER, Unexpected),
+        (200, ANSWER.replace(b"?>", b'?><!DOCTYPE x [<!ENTITY a "b">]>', 1), Unexpected),
         (200, ANSWER.decode().encode("utf-16"), Unexpected),
         (200, ANSWER.replace(b"SessionToken>", b"Other>"), Unexpected),
     ],
