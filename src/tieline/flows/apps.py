@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any, Literal
 
 from pydantic import SecretStr, ValidationError
@@ -23,6 +25,7 @@ from tieline.vault import Place, key_id_of
 
 Source = Literal["organization", "platform"]
 _SLOT = "oauth_app"
+_HEAD = re.compile(r"(?:https?://)?[^/]*")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,13 @@ def app_fields(auth: Auth) -> frozenset[str]:
 def missing_fields(auth: Auth, app: OAuthApp | None) -> tuple[str, ...]:
     """The fields that a way needs and the app lacks."""
     return tuple(sorted(app_fields(auth) - set(_fields(app) if app else ())))
+
+
+def host_names(auth: Auth) -> set[str]:
+    """The hosts and options that name where a way's addresses lead to."""
+    templates = [value for name, value in vars(auth).items() if name.endswith("_url") and isinstance(value, str)]
+    heads = (_HEAD.match(template) for template in templates)
+    return {name for head in heads if head for _, name, _, _ in Formatter().parse(head[0]) if name}
 
 
 async def find_app(
@@ -116,7 +126,7 @@ async def app_availability(parts: Parts, org_id: str) -> list[Availability]:
     async with parts.db.work(org_id) as work:
         own = {one.provider: one for one in await store.list_apps(work)}
     return [
-        _judge(provider, auth, own.get(slug), parts.apps.get(slug))
+        _judge(provider, auth, own.get(slug), parts.apps.get(slug) if host_names(auth) <= set(provider.hosts) else None)
         for slug, provider in sorted(parts.catalog.providers.items())
         for auth in provider.modes
         if app_fields(auth)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from hashlib import blake2b
-from string import Formatter
 from typing import Any
 
 from tieline.errors import Invalid
-from tieline.flows.apps import find_app
+from tieline.flows.apps import find_app, host_names
 from tieline.flows.issuer import issue_identity_token
 from tieline.flows.parts import Parts
 from tieline.sdk.auth import Auth, AuthContext, fill, make_send
 from tieline.sdk.provider import Options, Provider
-
-_HEAD = re.compile(r"(?:https?://)?[^/]*")
 
 
 async def auth_context(
@@ -58,14 +54,11 @@ def places_of(
 
 def _given_hosts(parts: Parts, provider: Provider[Any], auth: Auth, options: Options) -> set[str]:
     """The options that name a host of a way's addresses, other than the one that would be there without them."""
-    templates = [value for name, value in vars(auth).items() if name.endswith("_url") and isinstance(value, str)]
-    heads = (_HEAD.match(template) for template in templates)
-    named = {name for head in heads if head for _, name, _, _ in Formatter().parse(head[0]) if name}
     usual = {**provider.hosts, **parts.hosts.get(provider.slug, {})}
     given = {
         name: str(value).rstrip("/") for name, value in options.model_dump(mode="json").items() if value is not None
     }
-    return {name for name in named & set(given) if given[name] != usual.get(name, "").rstrip("/")}
+    return {name for name in host_names(auth) & set(given) if given[name] != usual.get(name, "").rstrip("/")}
 
 
 def base_url_of(parts: Parts, provider: Provider[Any], options: Options) -> str:

@@ -33,6 +33,11 @@ class PlatformKeys(Protocol):
         """The seed of the Ed25519 key that signs the audit log's checkpoints."""
         ...
 
+    @property
+    def session_key(self) -> bytes:
+        """Hashes session cookies and sign-in links, and signs what a session's forms carry."""
+        ...
+
 
 @dataclass(frozen=True)
 class Parts:

@@ -14,6 +14,7 @@ from tieline.flows.expiry import mind_expiry
 from tieline.flows.issuer import renew_issuer_keys
 from tieline.flows.parts import Parts
 from tieline.flows.rewrap import rewrap
+from tieline.flows.sign_in import prune_sign_ins
 from tieline.store import credentials
 
 _log = logging.getLogger(__name__)
@@ -44,5 +45,5 @@ async def destroy_former(parts: Parts) -> int:
 
 
 CHORES: tuple[Callable[[Parts], Awaitable[object]], ...] = (
-    mind_expiry, retry_revocations, destroy_former, prune_attempts, renew_issuer_keys, sign_checkpoints, rewrap,
+    mind_expiry, retry_revocations, destroy_former, prune_attempts, prune_sign_ins, renew_issuer_keys, sign_checkpoints, rewrap,
 )  # fmt: skip

@@ -23,6 +23,7 @@ from tieline.store.entities import StoredEntity
 from tieline.store.evidence import Evidence, Provenance
 from tieline.store.findings import Finding, FindingEvent
 from tieline.store.listing import Listing
+from tieline.store.members import Member
 from tieline.store.organizations import Organization
 from tieline.store.outbox import Event
 from tieline.store.runs import COUNTS, Rejection, Run
@@ -357,6 +358,19 @@ def api_key_row(key: ApiKeyRow, *, now: datetime) -> JsonRow:
         "expires_at": moment(key.expires_at),
         "last_used_at": moment(key.last_used_at),
         "revoked_at": moment(key.revoked_at),
+    }
+
+
+def member_row(member: Member) -> JsonRow:
+    """A person of an organization, who is `invited` until they sign in."""
+    return {
+        "id": member.id,
+        "email": member.email,
+        "name": member.name,
+        "role": member.role,
+        "status": member.status,
+        "created_at": moment(member.created_at),
+        "last_seen_at": moment(member.last_seen_at),
     }
 
 

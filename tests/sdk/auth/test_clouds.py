@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +23,7 @@ from tieline.errors import (
 )
 from tieline.sdk import AdminConsent, AssumeRole, AuthContext, Federated, FederatedClient, OAuthApp, Role, Tenant
 from tieline.sdk.auth import Back, FederatedApp, Further, WorkloadPool
+from tieline.sdk.auth.aws import _region_of
 
 ROLE = Role(role_arn="arn:aws:iam::123456789012:role/tieline")
 KEY_ID, SECRET = "AKIAIOSFODNN7EXAMPLE", "operator-secret-canary-0123456789"
@@ -50,9 +50,7 @@ async def test_a_role_is_assumed_by_a_signed_request_with_our_external_id(
     bench: Any, acme: Any, context: Callable[..., AuthContext], operator: OAuthApp
 ) -> None:
     acme.will(bench.raw(ANSWER, kind="text/xml"))
-    session = await AssumeRole(region="{sts_region}").mint(
-        with_places(context(app=operator), sts_region="eu-central-1"), ROLE
-    )
+    session = await AssumeRole().mint(context(app=operator), ROLE)
     assert (session.access_key_id, session.expires_at) == ("ASIAEXAMPLE", datetime(2026, 11, 20, 13, tzinfo=UTC))
     assert session.secret_access_key.get_secret_value() == SESSION_SECRET
     assert session.session_token.get_secret_value() == SESSION_TOKEN
@@ -66,12 +64,22 @@ async def test_a_role_is_assumed_by_a_signed_request_with_our_external_id(
         "ExternalId": "tieline-external-id",
     }
     assert asked.headers["authorization"].startswith(f"AWS4-HMAC-SHA256 Credential={KEY_ID}/")
-    assert "/eu-central-1/sts/aws4_request" in asked.headers["authorization"]
+    assert "/us-east-1/sts/aws4_request" in asked.headers["authorization"]
     assert "content-type;host;x-amz-date" in asked.headers["authorization"]
 
 
-def with_places(ctx: AuthContext, **more: str) -> AuthContext:
-    return replace(ctx, places={**ctx.places, **more})
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://sts.amazonaws.com", "us-east-1"),
+        ("https://sts.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("https://sts.cn-north-1.amazonaws.com.cn/", "cn-north-1"),
+        ("https://sts-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("http://127.0.0.1:5055", "us-east-1"),
+    ],
+)
+def test_a_request_is_signed_for_the_region_that_its_address_names(url: str, region: str) -> None:
+    assert _region_of(url) == region
 
 
 async def test_without_a_key_our_identity_token_is_shown(

@@ -20,7 +20,6 @@ from tieline.sdk.answers import Answer, judge
 from tieline.sdk.auth.credential import Credential, OAuthApp, ShortLived
 from tieline.sdk.auth.kinds import AuthContext
 from tieline.sdk.auth.token_answer import read_time
-from tieline.sdk.auth.token_endpoint import fill
 
 _PARTITIONS = "aws|aws-cn|aws-us-gov|aws-eusc|aws-iso|aws-iso-b|aws-iso-e|aws-iso-f"
 _ROLE = re.compile(rf"arn:(?:{_PARTITIONS}):iam::[0-9]{{12}}:role/[\w+=,.@/-]{{1,576}}", re.ASCII)
@@ -58,12 +57,11 @@ class AwsSession(ShortLived):
 class AssumeRole:
     """A role that is assumed with the operator's key (`client_id` and `client_secret` of the app), or `keyless` by identity token.
 
-    `region` signs the request to `sts_url`; both are templates. A vendor's SDK signs the provider's requests with what is minted:
+    The request is signed for the region that `sts_url` names. A vendor's SDK signs the provider's requests with what is minted:
     `await ctx.fresh()`. `seconds` is how long a session lasts; a role chained from another gives an hour at most.
     """
 
     sts_url: str = "{sts}"
-    region: str = "us-east-1"
     keyless: bool = False
     audience: str = "sts.amazonaws.com"
     session_name: str = "tieline"
@@ -104,13 +102,19 @@ class AssumeRole:
             raise Invalid("There is no external id, and no role is assumed without one")
         form = {"Action": "AssumeRole", **asked, "ExternalId": ctx.external_id}
         url, app = ctx.url(self.sts_url), ctx.need_app()
-        headers = _signed(url, form, app, fill({"region": self.region}, ctx.places)["region"])
+        headers = _signed(url, form, app, _region_of(url))
         return await ctx.send("POST", url, form=form, headers=headers, secrets=tuple(app.secrets()))
 
     async def _by_token(self, ctx: AuthContext, asked: dict[str, str]) -> Answer:
         token = await ctx.identity_token(self.audience)
         form = {"Action": "AssumeRoleWithWebIdentity", **asked, "WebIdentityToken": token}
         return await ctx.send("POST", ctx.url(self.sts_url), form=form, secrets=(token,))
+
+
+def _region_of(url: str) -> str:
+    """The region in an address such as https://sts.eu-west-1.amazonaws.com; the global one is that of us-east-1."""
+    matched = re.match(r"https?://sts[.-](?:fips[.-])?([a-z]{2}(?:-[a-z]+)+-\d)\.", url)
+    return matched[1] if matched else "us-east-1"
 
 
 def _signed(url: str, form: dict[str, str], app: OAuthApp, region: str) -> dict[str, str]:
