@@ -25,6 +25,7 @@ from tests.emulators.emulate import OKTA_TOKEN, Emulated, start_emulate
 from tieline.app import Tieline, running
 from tieline.flows import sync as flow
 from tieline.flows.connect import Attempt, connect
+from tieline.flows.credentials import Held
 from tieline.flows.reach import parse_credential, parse_options, reach
 from tieline.settings import Settings, read_settings
 from tieline.store import runs, schedules
@@ -71,10 +72,11 @@ async def _fetch_only(tieline: Tieline, emulated: Emulated) -> float:
     """Seconds to read every page and store nothing."""
     provider = tieline.parts.catalog.provider("okta")
     options = parse_options(provider, {"org_url": emulated.okta_url})
-    credential = parse_credential(provider, {"api_token": OKTA_TOKEN})
+    auth = provider.mode("api_key")
+    held = Held(auth, parse_credential(auth, {"api_token": OKTA_TOKEN}))
     operation = tieline.parts.catalog.operation("okta", "users")
     began = time.perf_counter()
-    async with reach(tieline.parts, provider, options, credential) as opened:
+    async with reach(tieline.parts, tieline.organization.id, provider, options, held) as opened:
         async for _ in operation.read(opened.context()):
             pass
     return time.perf_counter() - began

@@ -24,9 +24,11 @@ from tieline.access.roles import Role
 from tieline.api.app import create_api
 from tieline.catalog import load_catalog
 from tieline.clock import SetClock, SystemClock
+from tieline.flows.apps import save_app
 from tieline.flows.authorize import LIFETIME
 from tieline.flows.carried import Carried, seal_carried
 from tieline.flows.connect import Attempt, connect
+from tieline.flows.members import invite_member
 from tieline.flows.parts import Parts
 from tieline.flows.sync import run_sync
 from tieline.ids import new_id
@@ -189,6 +191,7 @@ async def furnish(url: str, ring: LocalKeyRing, sandbox_url: str) -> Scene:
         attempt = Attempt("sandbox", {"base_url": sandbox_url}, {"token": SANDBOX_TOKEN})
         connection = await connect(parts, own, attempt)
         await work_off(parts)
+        await save_app(parts, own, "github", {"client_id": "Iv1.made-up", "client_secret": "not-a-real-secret"})
         keys = {role: await new_key(parts, ring, own, role) for role in ROLES}
         keys["other organization's admin"] = await new_key(parts, ring, other, "admin")
         keys["revoked"] = await new_key(parts, ring, own, "operator", revoked=True)
@@ -211,14 +214,16 @@ async def furnish(url: str, ring: LocalKeyRing, sandbox_url: str) -> Scene:
             }
             ids["attempt_id"] = await _add_attempt(parts, own)
             spare = await create_key(work, ring.api_key_pepper, name="spare", role="auditor", now=parts.clock.now())
+        invited = await invite_member(parts, own, email="spare@example.com", role="auditor")
         absent = {
             f"{noun}_id": new_id(prefix)
             for noun, prefix in {
-                "connection": "conn", "run": "run", "entity": "ent", "finding": "find", "evidence": "evid", "key": "key", "attempt": "att",
+                "connection": "conn", "run": "run", "entity": "ent", "finding": "find", "evidence": "evid", "key": "key", "attempt": "att", "member": "mem",
             }.items()
         }  # fmt: skip
         ids |= {
             "key_id": spare.row.id,
+            "member_id": invited.member.id,
             "slug": "sandbox",
             "ticket": "t1.x",
             "check_id": finding.check_id,

@@ -15,7 +15,7 @@ from tests.api.conftest import Newcomer, parts_of, work_off
 from tests.api.shapes import SANDBOX_TOKEN
 
 from tieline.flows.parts import Parts
-from tieline.store.credentials import get_credential
+from tieline.store.credentials import list_credentials
 from tieline.vault import LocalKeyRing
 
 CONTROL = {"X-Sandbox-Control": SANDBOX_TOKEN}
@@ -116,9 +116,11 @@ async def test_a_dead_credential_asks_to_reconnect_and_reconnecting_mends_it(
 async def test_disconnecting_destroys_the_credential_and_keeps_the_history(newcomer: Newcomer, parts: Parts) -> None:
     path = await connected(newcomer)
     gone = await do(newcomer, "DELETE", path)
-    assert gone["status"] == "disconnected"
+    assert (gone["status"], gone["revoked"], gone["to_revoke"]) == ("disconnected", 0, 0)
+    assert gone["remains"] == parts.catalog.provider("sandbox").remains
     async with parts.db.work(newcomer.org_id) as work:
-        assert await get_credential(work, gone["id"]) is None
+        assert await list_credentials(work, gone["id"]) == []
+    assert (await do(newcomer, "GET", f"{path}/credentials"))["items"] == []
     assert (await do(newcomer, "GET", "/v1/connections"))["items"] == []
     assert len((await do(newcomer, "GET", "/v1/connections?status=disconnected"))["items"]) == 1
     await do(newcomer, "DELETE", path, status=409)

@@ -69,7 +69,7 @@ def address(api_database_url: str, ring: LocalKeyRing) -> Iterator[str]:
 @pytest.mark.parametrize("known", [True, False], ids=["rows that there are", "rows that there are not"])
 def test_every_route_answers_as_documented(address: str, own: Scene, mode: GenerationMode, known: bool) -> None:
     headers = {"X-API-Key": own.keys["operator"]}
-    document = httpx2.get(f"{address}/openapi.json", trust_env=False).json()
+    document = httpx2.get(f"{address}/openapi.json", trust_env=False, timeout=60).json()
     schema: Any = schemathesis.openapi.from_dict(document)
     checks = list(
         CHECKS.get_by_names([*ALWAYS, *(["negative_data_rejection"] if mode is GenerationMode.NEGATIVE else [])])

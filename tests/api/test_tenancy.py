@@ -10,12 +10,14 @@ import pytest
 from fastapi import FastAPI
 from tests.api.shapes import ROLES, Scene
 
-OPEN = {"check_health", "check_readiness", "open_sign_in", "finish_sign_in"}
+OPEN = {"check_health", "check_readiness", "open_sign_in", "finish_sign_in", "get_issuer", "get_issuer_keys"}
+"""Routes for whoever comes: two for the load balancer, two for browsers, two for clouds that trust this Tieline."""
 ROLE_OF = {
     "list_providers": "auditor", "get_provider": "auditor", "get_provider_setup": "auditor",
     "create_connection": "admin", "list_connections": "auditor", "get_connection": "auditor",
     "change_connection": "admin", "disconnect": "admin", "test_connection": "admin", "pause_connection": "admin",
     "resume_connection": "admin", "rotate_credential": "admin", "reconnect": "admin", "start_sync": "member",
+    "import_connections": "admin", "list_versions": "auditor", "roll_back_credential": "admin", "switch_way": "admin",
     "list_runs": "auditor", "get_run": "auditor", "list_rejections": "auditor", "cancel_run": "member",
     "retry_run": "member", "release_run": "member", "follow_run": "auditor",
     "list_entities": "auditor", "count_entities": "auditor", "get_entity": "auditor",
@@ -27,6 +29,8 @@ ROLE_OF = {
     "list_controls": "auditor", "get_control": "auditor",
     "list_evidence": "auditor", "get_evidence": "auditor", "materialize_evidence": "member",
     "list_events": "auditor", "list_audit_entries": "auditor", "list_audit_checkpoints": "auditor",
+    "list_members": "admin", "invite_member": "admin", "make_member_link": "admin", "change_member": "admin",
+    "remove_member": "admin",
     "create_api_key": "admin", "list_api_keys": "admin", "revoke_api_key": "admin",
     "create_organization": "operator", "list_organizations": "operator", "get_organization": "operator",
     "create_organization_api_key": "operator", "show_engine": "operator",
@@ -39,9 +43,13 @@ BODIES: dict[str, Any] = {
     "change_connection": {"name": "Another"},
     "rotate_credential": {"credential": {"token": "lks_x"}},
     "reconnect": {"credential": {"token": "lks_x"}},
+    "switch_way": {"by": "token"},
+    "import_connections": {"rows": [{"provider": "sandbox"}], "dry_run": True},
     "set_oauth_app": {"client_id": "x", "client_secret": "y"},
     "start_sign_in": {"provider": "sandbox"},
     "mute_finding": {"reason": "Because"},
+    "invite_member": {"email": "never@example.com", "role": "auditor"},
+    "change_member": {"role": "auditor"},
     "create_api_key": {"name": "k", "role": "auditor"},
     "create_organization": {"slug": "never-made", "name": "Never"},
     "create_organization_api_key": {"name": "k", "role": "auditor"},

@@ -25,6 +25,7 @@ from tieline.sdk import (
     Group,
     Identity,
     Options,
+    PersonalToken,
     Provider,
     Record,
     Related,

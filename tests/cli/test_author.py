@@ -62,3 +62,34 @@ def test_why_an_installed_provider_is_broken_is_told_to_its_author(tmp_path: Pat
         "raises": (1, f"error: {tmp_path / 'elsewhere.py'}, line 2: RuntimeError: no licence [cannot-load]"),
         "absent": (1, "error: absent (nowhere:acme): ModuleNotFoundError: No module named 'nowhere' [cannot-load]"),
     }
+
+
+def test_a_rule_that_is_broken_is_told_and_proves_nothing(commands: Any, folder: Path) -> None:
+    answers = folder / "fixtures" / "answers.json"
+    answers.write_text(
+        answers.read_text(encoding="utf-8").replace("ben@example.com", "ben@example.org"), encoding="utf-8"
+    )
+    ended = commands("provider", "check", str(folder), "--prove")
+    assert ended.code == 1
+    assert "BROKEN  Each operation yields typed entities" in ended.out
+    assert "ben@example.org" in ended.out
+    assert not (folder / "fixtures" / "proof.json").exists()
+
+
+def test_a_proof_ends_with_the_next_edit(commands: Any, folder: Path) -> None:
+    assert commands("provider", "check", str(folder), "--prove", "--json").json["grade"] == "bronze"
+    file = folder / "provider.py"
+    file.write_text(file.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    assert commands("provider", "check", str(folder), "--json").json["grade"] is None
+
+
+def test_an_author_s_own_test_passes_from_the_start(folder: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider", str(folder)]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert "11 passed" in ended.stdout, ended.stdout
+
+
+def test_fixtures_are_not_written_over_unasked(commands: Any, folder: Path) -> None:
+    ended = commands("provider", "record", str(folder), "--json")
+    assert ended.error["slug"] == "invalid"
+    assert "exists already" in ended.error["message"]

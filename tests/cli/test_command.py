@@ -86,8 +86,14 @@ def test_a_new_provider_loads_and_passes_its_check(commands: Any, tmp_path: Path
     made = commands("provider", "new", "acme-hr", "--into", str(tmp_path), "--json")
     assert made.code == 0, made.err
     folder = tmp_path / "acme_hr"
-    assert {path.name for path in folder.iterdir()} == {"__init__.py", "provider.py", "README.md"}
+    assert {path.name for path in folder.iterdir()} == {
+        "__init__.py", "provider.py", "README.md", "logo.svg", "test_conformance.py", "fixtures",
+    }  # fmt: skip
     checked = commands("provider", "check", str(folder), "--json").json
+    assert [one["fault"] for one in checked["rules"]] == [None] * len(checked["rules"]) != []
+    assert checked["grade"] is None
+    proven = commands("provider", "check", str(folder), "--prove", "--json").json
+    assert (proven["grade"], proven["lacks"]) == ("bronze", ["a second operation"])
     assert (checked["id"], checked["name"], [one["id"] for one in checked["operations"]]) == (
         "acme-hr", "Acme Hr", ["people"],
     )  # fmt: skip

@@ -52,8 +52,13 @@ class Counterpart:
 
     def requests(self) -> list[str]:
         """What was asked since the last reset, as `GET /path?query`."""
+        return [f"{entry['method']} {entry['path']}" for entry in self.log()]
+
+    def log(self) -> list[dict[str, Any]]:
+        """What was asked since the last reset: `method`, `path`, `grant` (the grant type of a token request), `status`."""
         with urlopen(f"{self.url}/_tb/log", timeout=30) as answer:
-            return [f"{entry['method']} {entry['path']}" for entry in json.load(answer)["requests"]]
+            requests: list[dict[str, Any]] = json.load(answer)["requests"]
+            return requests
 
     def _control(self, name: str, body: dict[str, Any] | None = None) -> None:
         with urlopen(Request(f"{self.url}/_tb/{name}", data=json.dumps(body or {}).encode()), timeout=30):
@@ -87,18 +92,24 @@ class Emulated:
 @contextmanager
 def start_emulate(users: int = 60) -> Iterator[Emulated]:
     """Run the services, each on a free port of 127.0.0.1; raises `MissingCounterpartError` without Node or the package."""
+    with run_services(configuration(users)) as started:
+        yield Emulated(**started, users=users)
+
+
+@contextmanager
+def run_services(configured: dict[str, Any]) -> Iterator[dict[str, Counterpart]]:
+    """Run the services of a configuration (see `runner.mjs`), by name; raises `MissingCounterpartError`."""
     command = [str(find_node()), str(Path(__file__).with_name("runner.mjs")), str(install(PACKAGE))]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin
     assert process.stdout
     try:
-        process.stdin.write(json.dumps(configuration(users)) + "\n")
+        process.stdin.write(json.dumps(configured) + "\n")
         process.stdin.flush()
         ready = process.stdout.readline()
         if not ready:
             raise RuntimeError("the emulators did not start; their reason is on standard error")
-        urls = json.loads(ready)
-        yield Emulated(github=Counterpart(urls["github"]), okta=Counterpart(urls["okta"]), users=users)
+        yield {name: Counterpart(url) for name, url in json.loads(ready).items()}
     finally:
         process.stdin.close()  # which ends it
         try:

@@ -5,15 +5,14 @@
 //
 // Answers one line of JSON, {"github": "http://127.0.0.1:…", …}, when ready, and ends when standard input closes.
 // The emulators are started by their public interface; the front adds what they lack:
-//   - a token that is neither in the seed nor given by an OAuth answer, or was revoked, gets 401 (alone they take it for the first seeded user);
+//   - a token that is neither in the seed nor given by an OAuth answer, or was revoked, is refused (alone they take it for the first seeded user);
 //   - POST /_tb/reset, POST /_tb/revoke {token}, POST /_tb/faults {rules}, GET /_tb/log, on each service;
-//   - GitHub: GET /orgs/{org}/repos, and the 2fa_disabled filter of GET /orgs/{org}/members, for owners only;
-//   - Okta: GET /api/v1/users/{id}/factors: one factor each, none for every third person, by the number in the id;
-//     GET /api/v1/users leaves out the DEPROVISIONED and knows the filter `status eq "…"`, as Okta documents both.
+//   - what `additions.mjs` says of each service.
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
+import { additionsFor, doors, json, refusals } from "./additions.mjs";
 
 const HOST = "127.0.0.1";
 const NOT_FORWARDED = new Set(["connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding"]);
@@ -22,59 +21,7 @@ const lines = createInterface({ input: process.stdin });
 const config = JSON.parse(await new Promise((resolve) => lines.once("line", resolve)));
 lines.once("close", () => process.exit(0));
 const { createEmulator } = await import(pathToFileURL(join(process.argv[2], "node_modules/emulate/dist/api.js")).href);
-
-const json = (status, body, headers = {}) => ({ status, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) });
-const refusals = {
-  github: json(401, { message: "Bad credentials" }),
-  okta: json(401, { errorCode: "E0000011", errorSummary: "Invalid token provided" }),
-};
-
-// Where one comes without a token of the API, and leaves with one.
-const doors = { github: /^\/(?:login\/oauth|app\/installations)\//, okta: /^\/oauth2\// };
-
-// What the emulators lack, by service: [pattern of the path, (match, url, ask) => answer, or nothing to let it pass].
-const additions = {
-  github: [
-    [/^\/orgs\/([^/]+)\/repos$/, async ([, org], url, ask) => {
-      const page = url.searchParams.get("page") ?? "1";
-      const size = url.searchParams.get("per_page") ?? "30";
-      const found = await ask(`/search/repositories?q=org:${org}&per_page=${size}&page=${page}`);
-      const next = found.headers.link?.includes('rel="next"') && `<${url.origin}/orgs/${org}/repos?per_page=${size}&page=${+page + 1}>; rel="next"`;
-      return json(found.status, JSON.parse(found.body).items, next ? { link: next } : {});
-    }],
-    [/^\/orgs\/([^/]+)\/members$/, async ([, org], url, ask) => {
-      if (url.searchParams.get("filter") !== "2fa_disabled") return undefined;
-      const asking = JSON.parse((await ask("/user")).body).login;
-      const membership = JSON.parse((await ask(`/orgs/${org}/memberships/${asking}`)).body);
-      if (membership.role !== "admin") return json(422, { message: "Only owners can use this filter." });
-      const people = await Promise.all(config.without_second_factor.map((login) => ask(`/users/${login}`)));
-      return json(200, people.map((person) => JSON.parse(person.body)));
-    }],
-  ],
-  okta: [
-    [/^\/api\/v1\/users$/, async (_, url, ask) => {
-      const status = url.searchParams.get("filter")?.match(/^status eq "(\w+)"$/)?.[1];
-      if (!status) {
-        const page = await ask(url.pathname + url.search);
-        const people = JSON.parse(page.body);
-        return { ...page, body: JSON.stringify(people.filter((person) => person.status !== "DEPROVISIONED")) };
-      }
-      const found = [];
-      for (let number = 1, page; page?.length !== 0; number += 1) {
-        page = JSON.parse((await ask(`/api/v1/users?per_page=100&page=${number}`)).body);
-        found.push(...page.filter((person) => person.status === status));
-      }
-      return json(200, found);
-    }],
-    [/^\/api\/v1\/users\/([^/]+)\/factors$/, async ([, id], url, ask) => {
-      const person = await ask(`/api/v1/users/${id}`);
-      if (person.status !== 200) return person;
-      const { created } = JSON.parse(person.body);
-      if (Number(id.match(/\d+$/)?.[0] ?? 0) % 3 === 0) return json(200, []);
-      return json(200, [{ id: `fac-${id}`, factorType: "token:software:totp", provider: "GOOGLE", vendorName: "GOOGLE", status: "ACTIVE", created, lastUpdated: created }]);
-    }],
-  ],
-};
+const additions = additionsFor(config);
 
 class Front {
   constructor(service) {
@@ -94,7 +41,10 @@ class Front {
     const port = await freePort();
     this.emulator = await createEmulator({ service: this.service, hostname: HOST, port, baseUrl: this.url, seed: config.seed });
     this.origin = `http://${HOST}:${port}`;
-    this.tokens = new Set(Object.keys(config.seed.tokens));
+    this.tokens = new Set(Object.keys(config.seed.tokens ?? {}));
+    this.tenants = new Map(); // Entra's tokens, by token
+    this.gone = new Set(); // GitHub's installations that were ended
+    this.used = new Set(); // ids of assertions
     this.rules = [];
     this.log = [];
     await before?.close();
@@ -123,24 +73,37 @@ class Front {
 
   async serve(request, url, body) {
     const fault = this.fault(request.method, url);
-    this.log.push({ method: request.method, path: url.pathname + url.search, fault: fault?.status ?? null });
+    const entry = { method: request.method, path: url.pathname + url.search, grant: /grant_type=([\w%.:-]+)/.exec(body.toString())?.[1] ?? null, fault: fault?.status ?? null };
+    this.log.push(entry);
     if (fault?.delay_ms) await new Promise((resolve) => setTimeout(resolve, fault.delay_ms));
     if (fault?.status) return typeof fault.body === "string" ? { status: fault.status, headers: fault.headers ?? {}, body: fault.body } : json(fault.status, fault.body ?? { message: "told to fail" }, fault.headers);
-    if (doors[this.service].test(url.pathname)) return this.admit(request, url, body);
-    const token = request.headers.authorization?.match(/^(?:Bearer|token|SSWS) (.+)$/)?.[1];
-    if (!this.tokens.has(token)) return refusals[this.service];
-    const ask = (path, init = {}) => this.ask(path, { ...init, headers: { authorization: request.headers.authorization } });
-    for (const [pattern, reply] of request.method === "GET" ? additions[this.service] : []) {
-      const match = url.pathname.match(pattern);
-      const added = match && (await reply(match, url, ask));
-      if (added) return added;
-    }
-    return this.ask(url.pathname + url.search, { method: request.method, headers: forwarded(request.headers), body: body.length ? body : undefined });
+    const answer = await this.reply(request, url, body);
+    entry.status = answer.status;
+    return answer;
   }
 
-  // Tokens that the emulator itself gives are good from now on.
+  async reply(request, url, body) {
+    const isDoor = doors[this.service].test(url.pathname);
+    const token = request.headers.authorization?.match(/^(?:Bearer|token|SSWS) (.+)$/)?.[1];
+    if (!isDoor && !this.tokens.has(token)) return refusals[this.service];
+    const ask = (path, init = {}) => this.ask(path, { ...init, headers: { authorization: request.headers.authorization } });
+    const admit = (to, text) => this.admit(request, to, text);
+    for (const [pattern, reply] of additions[this.service]) {
+      const match = `${request.method} ${url.pathname}`.match(pattern);
+      const added = match && (await reply(match, url, { ask, admit, body, headers: request.headers, front: this }));
+      if (added) return added;
+    }
+    return isDoor ? admit(url, body.length ? body : undefined) : this.pass(request, url, body.length ? body : undefined);
+  }
+
+  pass(request, url, body) {
+    return this.ask(url.pathname + url.search, { method: request.method, headers: forwarded(request.headers), body: body || undefined });
+  }
+
+  // Tokens that the emulator itself gives are good from now on, and those that it is told to revoke are not.
   async admit(request, url, body) {
-    const answer = await this.ask(url.pathname + url.search, { method: request.method, headers: forwarded(request.headers), body: body.length ? body : undefined });
+    const answer = await this.pass(request, url, body);
+    if (url.pathname.endsWith("/revoke")) this.tokens.delete(new URLSearchParams(body?.toString()).get("token"));
     const token = /"(?:access_token|token)":\s*"([^"]+)"/.exec(answer.body)?.[1];
     if (token) this.tokens.add(token);
     return answer;

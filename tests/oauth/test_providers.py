@@ -9,13 +9,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from pydantic import SecretStr
 from tests.oauth.conftest import PUBLIC, Tenant, World
 
 import tieline.providers
 from tieline.catalog import Catalog, load_catalog
+from tieline.flows.apps import save_app
 from tieline.flows.authorize import Wish, begin, open_attempt
-from tieline.sdk import OAuthApp
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.auth import Redirects
 
@@ -26,14 +25,10 @@ WAYS = [
     for auth in provider.modes
     if isinstance(auth, Redirects)
 ]
-APP = OAuthApp(
-    client_id="the-client",
-    client_secret=SecretStr("s"),
-    private_key=SecretStr("k"),
-    key_id="1",
-    app_id="1",
-    slug="the-app",
-)
+APP = {
+    "client_id": "the-client", "client_secret": "s", "private_key": "-----BEGIN PRIVATE KEY-----", "key_id": "1", "app_id": "1",
+    "slug": "the-app",
+}  # fmt: skip
 
 
 def options_of(slug: str) -> dict[str, Any]:
@@ -45,7 +40,8 @@ def options_of(slug: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("slug", "slot"), WAYS, ids=str)
 async def test_a_person_is_sent_to_the_vendors_page(world: World, tenant: Tenant, slug: str, slot: str) -> None:
-    parts = replace(world.parts, catalog=CATALOG, apps={slug: APP}, hosts={}, policy=AddressPolicy())
+    parts = replace(world.parts, catalog=CATALOG, apps={}, hosts={}, policy=AddressPolicy())
+    await save_app(parts, tenant.org_id, slug, APP)
     begun = await begin(parts, tenant.org_id, Wish(slug, slot, options_of(slug)))
     onward = await open_attempt(parts, begun.url.rpartition("/")[2], None)
     url, query = urlsplit(onward.url), parse_qs(urlsplit(onward.url).query)

@@ -128,7 +128,10 @@ async def test_every_table_of_organizations_is_held_by_row_level_security_even_a
     )
     tables = {row["relname"]: row for row in rows}
     assert {name for name, row in tables.items() if not row["owned"]} == WITHOUT_ORGANIZATION
-    assert {name for name, row in tables.items() if row["owned"]} == set(metadata.tables) - {"organizations", "issuer_keys"}
+    assert {name for name, row in tables.items() if row["owned"]} == set(metadata.tables) - {
+        "organizations",
+        "issuer_keys",
+    }
     open_tables = {name for name, row in tables.items() if row["owned"] and not row["held"]}
     assert open_tables == set()
     assert tables["organizations"]["held"]
@@ -137,7 +140,16 @@ async def test_every_table_of_organizations_is_held_by_row_level_security_even_a
 async def test_every_policy_but_the_platforms_compares_with_the_organization_at_work(database_url: str) -> None:
     rows = await on(database_url, "SELECT tablename, policyname, roles::text[], qual, with_check FROM pg_policies")
     platform = {row["tablename"] for row in rows if row["policyname"] == "platform"}
-    assert platform == {"organizations", "api_keys", "schedules", "credentials", "audit_heads", "attempts", "oauth_apps", "revocations"}
+    assert platform == {
+        "organizations",
+        "api_keys",
+        "schedules",
+        "credentials",
+        "audit_heads",
+        "attempts",
+        "oauth_apps",
+        "revocations",
+    }
     for row in rows:
         if row["policyname"] == "platform":
             assert row["roles"] == ["tieline_system"]

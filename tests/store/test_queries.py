@@ -320,7 +320,9 @@ def credential_of(connection: Connection, version: int, **changes: Any) -> Seale
     return replace(made, **changes)
 
 
-async def test_the_newest_version_is_in_force_and_only_the_one_before_it_is_kept(db: Db, connection: Connection) -> None:
+async def test_the_newest_version_is_in_force_and_only_the_one_before_it_is_kept(
+    db: Db, connection: Connection
+) -> None:
     async with db.work(connection.org_id) as work:
         for expected in (1, 2, 3):
             assert await next_version(work, connection.id, "default") == expected

@@ -61,6 +61,12 @@ REWRAPPING = {
     "attempts": {"id", "org_id", "expires_at"},
 }
 """Where a sealed value is and which place it is bound to, so that it can be brought under another key; and when it is due."""
+PLATFORM_MAY |= {("sessions", "DELETE"), ("sign_in_links", "DELETE")}
+PLATFORM_MAY_SOME_COLUMNS |= {
+    *(("members", "SELECT", name) for name in ("id", "org_id", "email", "status")),
+    *(("sessions", "SELECT", name) for name in ("seen_at", "expires_at")),
+    ("sign_in_links", "SELECT", "expires_at"),
+}
 PLATFORM_MAY |= {("issuer_keys", "SELECT"), ("issuer_keys", "INSERT"), ("issuer_keys", "DELETE")}
 PLATFORM_MAY_SOME_COLUMNS |= {
     *((table, "SELECT", name) for table, names in REWRAPPING.items() for name in (*names, "sealed", "key_id")),

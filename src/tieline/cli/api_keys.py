@@ -47,7 +47,7 @@ async def list_(here: Opened, limit: int, cursor: str | None) -> None:
 @click.option("--name", default="cli", show_default=True, help="What it is for.")
 @click.option(
     "--role",
-    type=click.Choice(["auditor", "member", "admin", "operator"]),
+    type=click.Choice(["auditor", "member", "admin", "owner", "operator"]),
     default="admin",
     show_default=True,
     help="How far it reaches.",

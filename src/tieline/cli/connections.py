@@ -226,7 +226,7 @@ async def import_(here: Opened, file: BinaryIO, format_: str | None, dry_run: bo
     from tieline.flows.imports import MAX_BYTES, import_rows, read_rows
     from tieline.flows.views import imported_row
 
-    rows = read_rows(file.read(MAX_BYTES + 1), _format(file.name, format_))
+    rows = read_rows(file.read(MAX_BYTES + 1), _format(str(file.name), format_))
     with counting(len(rows), "Trying" if dry_run else "Connecting") as step:
         report = await import_rows(here.parts, here.org.id, rows, dry_run=dry_run, told=lambda _: step())
     told = [imported_row(one) for one in report]

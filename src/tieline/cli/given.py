@@ -5,6 +5,7 @@ A secret on the command line would stand in the shell's history and in the list 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tieline.sdk.auth import Auth
     from tieline.sdk.provider import Provider
 
+_NAME = re.compile(r"[a-z][a-z_]{0,40}")
 _MOST_BYTES = 1 << 20  # far above what any credential may have; the exact limit is told by the connect flow
 
 
@@ -38,7 +40,7 @@ def split_pairs(what: str, pairs: Sequence[str]) -> dict[str, str]:
         if not equals or not name.strip():
             raise click.UsageError(f"{what} must be given as NAME=VALUE")
         if name in found:
-            raise click.UsageError(f"{what} {name[:60]!r} is given twice")
+            raise click.UsageError(f"{what} {_told(name)} is given twice")
         found[name] = value
     return found
 
@@ -68,7 +70,7 @@ def read_credential(auth: Auth, pairs: Sequence[str]) -> dict[str, Any]:
             found[name] = _read_file(name, value[1:])
         elif value != "-":
             if is_secret(model, name):
-                raise LiteralSecret(f"--credential {name[:60]}: a secret must not be written on the command line")
+                raise LiteralSecret(f"--credential {_told(name)}: a secret must not be written on the command line")
             found[name] = value
     if _can_ask() and not piped:
         if auth.help:
@@ -104,7 +106,7 @@ def _read_input(names: Sequence[str]) -> Mapping[str, str]:
         return {names[0]: text.removesuffix("\n").removesuffix("\r")}
     lines = text.splitlines()
     if len(lines) != len(names):
-        raise Invalid(f"Standard input has {len(lines)} lines for {len(names)} fields: {', '.join(names)}")
+        raise Invalid(f"Standard input has {len(lines)} lines for {len(names)} fields: {', '.join(map(_told, names))}")
     return dict(zip(names, lines, strict=True))
 
 
@@ -113,8 +115,8 @@ def _read_file(name: str, path: str) -> str:
         with Path(path).open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise Invalid(f"The file for {name} cannot be read: {error.strerror}") from None
-    return _decode(f"the file for {name}", content).removesuffix("\n").removesuffix("\r")
+        raise Invalid(f"The file for {_told(name)} cannot be read: {error.strerror}") from None
+    return _decode(f"the file for {_told(name)}", content).removesuffix("\n").removesuffix("\r")
 
 
 def _decode(where: str, content: bytes) -> str:
@@ -124,6 +126,11 @@ def _decode(where: str, content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError:
         raise Invalid(f"What is in {where} is not UTF-8 text") from None
+
+
+def _told(name: str) -> str:
+    """A field's name; what does not look like one may be a secret in the wrong place (`dG9rZW4=`), and is not told."""
+    return name if _NAME.fullmatch(name) else "(name not shown)"
 
 
 def _can_ask() -> bool:

@@ -12,7 +12,7 @@ from tieline.cli.session import shared_options
 TOPICS: dict[str, dict[str, str]] = {
     "Begin": {
         "demo": "See the whole product on an invented company, with no account anywhere.",
-        "serve": "Run the API and the workers; --role splits them over machines.",
+        "serve": "Run the console, the API and the workers; --role splits them over machines.",
         "worker": "Run the workers alone.",
     },
     "Connect and read": {
@@ -32,6 +32,7 @@ TOPICS: dict[str, dict[str, str]] = {
     },
     "Look after it": {
         "orgs": "Organizations: list, create.",
+        "members": "Who may sign in to the console: list, invite, link, remove.",
         "api-keys": "Keys for the API: list, create, revoke.",
         "audit": "Who did what: list, verify that nobody touched it, export.",
         "keys": "The keys that seal credentials: list, rotate.",

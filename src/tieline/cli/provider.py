@@ -6,19 +6,24 @@ import importlib.util
 import keyword
 import sys
 import traceback
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tieline.cli.scaffold import PROVIDER, README
-from tieline.cli.session import NounGroup, current
+from tieline.cli.exits import FAILED
+from tieline.cli.scaffold import BESIDE, PROVIDER
+from tieline.cli.session import NounGroup, current, run_async
 from tieline.cli.show import say, show_json
 from tieline.errors import DeclarationError, Invalid, NotFound
 
 if TYPE_CHECKING:
+    from tieline.catalog.grade import Grade
     from tieline.sdk import Provider
+    from tieline.sdk.testing import Verdict
+    from tieline.sdk.testing.record import Made
 
 
 @click.group("provider", cls=NounGroup)
@@ -36,7 +41,7 @@ def command() -> None:
 )
 @click.option("--name", help="What the service is called; by default from the slug.")
 def new(slug: str, into: Path, name: str | None) -> None:
-    """Lay out the folder of a provider that loads; then fill in what its API asks."""
+    """Lay out the folder of a provider that loads and conforms; then fill in what its API asks."""
     words = _words(slug, name or slug.replace("-", " ").title())
     folder = into / words["variable"]
     if folder.exists():
@@ -47,7 +52,9 @@ def new(slug: str, into: Path, name: str | None) -> None:
         folder.mkdir(parents=True)
         (folder / "__init__.py").write_text(f'"""{words["name"]}, a provider for Tieline."""\n', encoding="utf-8")
         (folder / "provider.py").write_text(text, encoding="utf-8")
-        (folder / "README.md").write_text(README.safe_substitute(words), encoding="utf-8")
+        (folder / "fixtures").mkdir()
+        for file, content in BESIDE.items():
+            (folder / file).write_text(content.safe_substitute(words), encoding="utf-8")
     except OSError as error:
         raise Invalid(f"{folder} cannot be written: {error.strerror}") from None
     if current().json:
@@ -58,21 +65,126 @@ def new(slug: str, into: Path, name: str | None) -> None:
 
 @command.command("check")
 @click.argument("path_or_slug")
-def check(path_or_slug: str) -> None:
-    """Load a provider, from a folder, a file or the catalog, and check every rule of its declaration."""
+@click.option(
+    "--prove", is_flag=True, help="If every rule is kept, note so beside the fixtures: its grade depends on it."
+)
+def check(path_or_slug: str, prove: bool) -> None:
+    """Check every rule of a provider's declaration; if it has fixtures, prove by them that it conforms.
+
+    It is found in a folder, a file or the catalog.
+    """
+    from tieline.catalog import load_catalog
+    from tieline.catalog.grade import grade_of, write_proof
     from tieline.flows.views import provider_row
 
     current().start_log("error")
-    provider = _find(path_or_slug)
-    row = provider_row(provider) | {"checks": [one.id for one in provider.checks]}
+    provider, folder = _find(path_or_slug)
+    verdicts = _prove(provider, folder)
+    kept = [one.rule for one in verdicts if one.fault is None]
+    if prove and folder and verdicts and len(kept) == len(verdicts):
+        write_proof(folder, kept)
+    neutral = [one for one in load_catalog().checks if one.provider is None]
+    grade = grade_of(provider, neutral, folder)
+    row = provider_row(provider, neutral) | {"checks": [one.id for one in provider.checks], "grade": grade.name}
     if current().json:
-        show_json(row)
-        return
-    say(f"{provider.name} ({provider.slug}) is well declared.")
+        show_json(row | {"rules": [asdict(one) for one in verdicts], "lacks": list(grade.lacks)})
+    else:
+        _say_declared(row)
+        _say_proven(verdicts, grade, folder)
+    if len(kept) < len(verdicts):
+        click.get_current_context().exit(FAILED)
+
+
+@command.command("record")
+@click.argument("path_or_slug")
+@click.option("--by", metavar="SLOT", help="The way to authenticate, if not the recommended one.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="A choice that is no secret.")
+@click.option(
+    "--credential",
+    "credentials",
+    multiple=True,
+    metavar="NAME=-|@FILE",
+    help="A field of the credential: from standard input (several: a line each) or a file.",
+)
+@click.option("--force", is_flag=True, help="Write over the fixtures that are there.")
+def record(
+    path_or_slug: str, by: str | None, options: tuple[str, ...], credentials: tuple[str, ...], force: bool
+) -> None:
+    """Read an account once and write what was asked and answered as fixtures, with stand-ins for all that tells of whom.
+
+    Use a test account with a few of each thing, and read what was written before you commit it.
+    """
+    from pydantic import ValidationError
+
+    from tieline.cli.given import read_credential, read_options
+    from tieline.sdk.testing import Subject
+    from tieline.sdk.testing.record import record as make
+
+    current().start_log("error")
+    provider, folder = _find(path_or_slug)
+    if folder is None:
+        raise Invalid(f"{provider.slug} is nowhere on disk to write to", advice="Name the folder of its provider.py.")
+    if (folder / "fixtures").exists() and not force:
+        raise Invalid(f"{folder / 'fixtures'} exists already", advice="Give --force to write over it.")
+    auth = provider.mode(by)
+    chosen, given = read_options(provider, options), read_credential(auth, credentials)
+    try:
+        credential = auth.credential.model_validate(given)
+        provider.options.model_validate(chosen)
+    except ValidationError as error:
+        fields = sorted({str(one["loc"][0]) for one in error.errors() if one["loc"]})
+        raise Invalid(f"These fields are missing or wrong: {', '.join(fields)}") from None
+    policy = current().read_settings().address_policy
+    made = run_async(
+        make(Subject(provider, folder), slot=auth.slot, options=chosen, credential=credential, policy=policy)
+    )
+    if current().json:
+        show_json({"files": [str(one) for one in made.files], "answers": made.answers, "entities": made.entities,
+                   "faults": made.faults})  # fmt: skip
+    else:
+        _say_recorded(made)
+    if made.faults:
+        click.get_current_context().exit(FAILED)
+
+
+def _prove(provider: Provider[Any], folder: Path | None) -> list[Verdict]:
+    from tieline.sdk.testing import Subject, run_suite
+
+    if folder is None or not (folder / "fixtures").exists():
+        return []
+    return run_async(run_suite(Subject(provider, folder)))
+
+
+def _say_declared(row: dict[str, Any]) -> None:
+    say(f"{row['name']} ({row['id']}) is well declared.")
     for one in row["operations"]:
         say(f"  {one['id']:<24} {', '.join(one['entities'])}; every {one['every_seconds'] // 60} min")
     for name in row["checks"]:
         say(f"  check {name}")
+
+
+def _say_proven(verdicts: list[Verdict], grade: Grade, folder: Path | None) -> None:
+    if not verdicts:
+        say(f"It has no fixtures{f' in {folder}' if folder else ''}, so nothing is proven: tieline provider record")
+        return
+    for one in verdicts:
+        say(
+            f"  {'kept  ' if one.fault is None else 'BROKEN'}  {one.says}"
+            + (f"\n          {one.fault}" if one.fault else "")
+        )
+    say(f"Grade: {grade.name or 'none'}" + (f"; the next lacks {'; '.join(grade.lacks)}" if grade.lacks else ""))
+
+
+def _say_recorded(made: Made) -> None:
+    say(f"Wrote {made.answers} answers: " + ", ".join(f"{count} {name}" for name, count in made.entities.items()))
+    for file in made.files:
+        say(f"  {file}")
+    say(
+        "Read them before you commit: names of fields are kept, as are single letters, numbers below 10,000, dates, and words that "
+        "the provider's own source or the normalised kinds know. Cut long lists down to two short pages."
+    )
+    for fault in made.faults:
+        say(f"  does not replay: {fault}")
 
 
 def _words(slug: str, name: str) -> dict[str, str]:
@@ -85,13 +197,15 @@ def _words(slug: str, name: str) -> dict[str, str]:
     return {"slug": slug, "name": name, "variable": variable}
 
 
-def _find(path_or_slug: str) -> Provider[Any]:
+def _find(path_or_slug: str) -> tuple[Provider[Any], Path | None]:
+    """A provider, and the folder that it is in."""
     from tieline.catalog import load_catalog
+    from tieline.catalog.grade import find_folder
 
     path = Path(path_or_slug)
     if path.exists():
         file = path / "provider.py" if path.is_dir() else path
-        return _check_provider(_load(file), file)
+        return _check_provider(_load(file), file), file.parent
     catalog = load_catalog()
     if path_or_slug in catalog.broken:
         raise _why_broken(path_or_slug, catalog.broken[path_or_slug])
@@ -100,7 +214,7 @@ def _find(path_or_slug: str) -> Provider[Any]:
             f"There is neither a folder nor a provider {path_or_slug[:60]!r}",
             advice="Name a folder with a provider.py, or one of `tieline providers`.",
         )
-    return catalog.providers[path_or_slug]
+    return catalog.providers[path_or_slug], find_folder(catalog.providers[path_or_slug])
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -26,11 +26,11 @@ def list_() -> None:
 
     current().start_log("error")  # those that are broken are listed, not logged
     catalog = load_catalog()
-    rows = [provider_row(one) | {"status": "ready"} for _, one in sorted(catalog.providers.items())]
+    rows = [provider_row(one, catalog.checks) | {"status": "ready"} for _, one in sorted(catalog.providers.items())]
     rows += [{"id": name, "provider": name, "status": "broken", "reason": why} for name, why in catalog.broken.items()]
     columns: Columns = [
         ("provider", "id"), ("name", "name"), ("category", "category"), ("auth", "kind"),
-        ("operations", lambda row: len(row.get("operations", ()))), ("status", "status"),
+        ("operations", lambda row: len(row.get("operations", ()))), ("grade", "grade"), ("status", "status"),
         ("about", lambda row: row.get("description") or row.get("reason")),
     ]  # fmt: skip
     show_listing({"items": rows, "next": None}, columns, json=current().json)
@@ -45,12 +45,16 @@ def show(slug: str) -> None:
     from tieline.flows.views import provider_row
 
     current().start_log("error")
-    provider = load_catalog().provider(slug)
-    row = provider_row(provider) | {"setup": setup_row(provider, public_url=current().read_settings().public_url)}
+    catalog = load_catalog()
+    provider = catalog.provider(slug)
+    row = provider_row(provider, catalog.checks) | {
+        "setup": setup_row(provider, public_url=current().read_settings().public_url)
+    }
     if current().json:
         show_json(row)
         return
     say(f"{row['name']} ({row['id']}): {row['description']}")
+    say(f"\nGrade: {row['grade'] or 'none; nothing is proven of it'}")
     say(f"\nReads\n{_operations(row)}")
     say(f"\nOptions: --option NAME=VALUE\n{_fields(row['setup']['options'])}")
     for auth in provider.modes:

@@ -1,4 +1,4 @@
-"""`tieline serve`: the API and the workers in one process, or one of the two."""
+"""`tieline serve`: the console with the API, and the workers, in one process or one of the two."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="What to run here; any number of processes share one database.",
 )
 def command(host: str, port: int, role: str) -> None:
-    """Run the REST API on /v1 (its documentation on /docs) and the workers, until SIGTERM or Ctrl-C."""
+    """Run the console, the REST API on /v1 (its documentation on /docs) and the workers, until SIGTERM or Ctrl-C."""
     if role == "worker":
         asyncio.run(work(current()))
         return
@@ -101,6 +101,7 @@ async def _greet(tieline: Running, listener: socket.socket) -> None:
     say(
         f"Tieline answers on http://{shown}:{port}; the API is documented on http://{shown}:{port}/docs. Ctrl-C ends it."
     )
+    await _let_in(tieline, f"http://{shown}:{port}")
     public = urlsplit(tieline.parts.public_url)
     if public.scheme == "http" and (public.port or 80) != port:
         warn(
@@ -111,6 +112,19 @@ async def _greet(tieline: Running, listener: socket.socket) -> None:
             say(
                 "There is no API key yet: `tieline api-keys create`, in another terminal with the same settings, makes one."
             )
+
+
+async def _let_in(tieline: Running, local: str) -> None:
+    """While nobody has signed in, show the link that makes the first member."""
+    from tieline.flows.sign_in import make_first_link
+
+    link = await make_first_link(tieline.parts, tieline.organization.id)
+    if link:
+        public = tieline.parts.public_url
+        base = public if public.startswith("https:") else local
+        say(
+            f"Nobody has signed in yet. Open this link within 15 minutes to be the first; it works once:\n{link.url(base)}"
+        )
 
 
 @contextmanager

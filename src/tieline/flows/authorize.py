@@ -37,6 +37,7 @@ from tieline.flows.tickets import (
     write_ticket,
 )
 from tieline.ids import new_id
+from tieline.sdk.answers import Redactor
 from tieline.sdk.auth import Ask, Auth, AuthContext, Back, Credential, Further, Grant, OAuthApp, Redirects
 from tieline.sdk.provider import Provider
 from tieline.store import attempts as store
@@ -50,6 +51,8 @@ MAX_QUERY = 16 * 1024
 """Characters of all that a callback's query says; a code of Microsoft's has up to 2,000."""
 
 _BROWSER = re.compile(r"[0-9a-f]{64}")
+_SAID = frozenset({"error", "error_description", "error_uri", "iss"})
+_LEAST_SECRET = 8  # characters; what is shorter is part of many a word
 
 
 class SignInExpired(RequestError):
@@ -320,12 +323,14 @@ def _need_app(context: AuthContext, auth: Auth) -> None:
 def _declined(provider: Provider[Any], error: Invalid, query: Mapping[str, str]) -> RequestError:
     """What a kind of auth says of the callback; if the provider answered with an error, then with its own words too.
 
-    Those may be anybody's who knows the state: they are shown as text, and not at length.
+    Those may be anybody's who knows the state: they are shown as text, not at length, and without what else came back, as the code.
     """
     if "error" not in query:
         return error
-    told = "".join(one for one in query.get("error_description", "") if one.isprintable()).strip()[:300]
-    return SignInDeclined(f"{error.message}. {provider.name} says: {told}" if told else error.message)
+    hide = Redactor(value for name, value in query.items() if name not in _SAID and len(value) >= _LEAST_SECRET)
+    words = "".join(one for one in query.get("error_description", "") if one.isprintable())
+    told, message = hide(words).strip()[:300], hide(error.message)
+    return SignInDeclined(f"{message}. {provider.name} says: {told}" if told else message)
 
 
 def _naming_the_app(credential: Credential, app: OAuthApp | None) -> Credential:

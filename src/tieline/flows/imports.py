@@ -95,10 +95,10 @@ async def import_rows(
 
 
 async def _import(parts: Parts, org_id: str, row: Row, *, dry_run: bool) -> Imported:
-    given = row.given.get("provider")
-    slug = given if isinstance(given, str) else None
+    slug: str | None = None
     try:
-        attempt = _attempt(row.given)
+        attempt = _attempt(parts, row.given)
+        slug = attempt.provider
         if dry_run:
             return await _try(parts, org_id, row, attempt)
         made = await connect(parts, org_id, attempt)
@@ -125,9 +125,12 @@ async def _try(parts: Parts, org_id: str, row: Row, attempt: Attempt) -> Importe
     return Imported(row.number, status, provider.slug, verified.account.name, standing.id if standing else None)
 
 
-def _attempt(given: Mapping[str, Any]) -> Attempt:
+def _attempt(parts: Parts, given: Mapping[str, Any]) -> Attempt:
+    """What a row gives; raises `Invalid`, which quotes no value: where columns are out of order, any may be a secret."""
     if unknown := set(given) - _FIELDS:
         raise Invalid(f"{len(unknown)} fields are unknown", advice=f"The fields are: {', '.join(sorted(_FIELDS))}.")
+    if _holds_nul(given):  # no column takes one
+        raise Invalid("A value holds a NUL character")
     options, credential = given.get("options") or {}, given.get("credential") or {}
     if not isinstance(options, Mapping) or not isinstance(credential, Mapping):
         raise Invalid("`options` and `credential` must be objects")
@@ -136,7 +139,20 @@ def _attempt(given: Mapping[str, Any]) -> Attempt:
         raise Invalid(f"`{wrong[0]}` must be text")
     if not texts["provider"]:
         raise Invalid("`provider` is missing")
+    provider = parts.catalog.providers.get(texts["provider"])
+    if provider is None:
+        known = ", ".join(sorted(parts.catalog.providers))
+        raise Invalid("`provider` is not the name of one", advice=f"Known providers: {known}.")
+    ways = [auth.slot for auth in provider.modes]
+    if texts["by"] and texts["by"] not in ways:
+        raise Invalid(f"`by` is no way to connect {provider.name}", advice=f"Its ways are: {', '.join(ways)}.")
     return Attempt(texts["provider"], options, credential, texts["name"], texts["by"], _time(texts["expires_at"]))
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_nul, (*value, *value.values())))
+    return any(map(_holds_nul, value)) if isinstance(value, list) else isinstance(value, str) and "\0" in value
 
 
 def _time(text: str | None) -> datetime | None:

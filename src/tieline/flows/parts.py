@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tieline.access.sso import Sso
 from tieline.catalog.compile import Catalog
 from tieline.clock import Clock
 from tieline.flows.flights import Flights
@@ -45,7 +46,8 @@ class Parts:
 
     `brake_share` is the share of an operation's entities that may vanish in one run before it stops and asks. `apps` are the
     operator's OAuth apps and `hosts` the addresses that they put in place of a vendor's, both by provider. `public_url` is where
-    browsers and providers reach this Tieline; `return_origins` are the other origins that a person may be sent back to.
+    browsers and providers reach this Tieline; `return_origins` are the other origins that a person may be sent back to. `sso` is the OpenID provider
+    that members may sign in at.
     """
 
     db: Db
@@ -59,4 +61,5 @@ class Parts:
     hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     public_url: str = "http://127.0.0.1:8000"
     return_origins: frozenset[str] = frozenset()
+    sso: Sso | None = None
     flights: Flights = field(default_factory=Flights, repr=False)

@@ -14,10 +14,13 @@ from tieline.store.attempts import Attempt
 from tieline.store.oauth_apps import SealedApp
 
 
-def setup_row(provider: Provider[Any], *, public_url: str, external_id: str | None = None) -> JsonRow:
+def setup_row(
+    provider: Provider[Any], *, public_url: str, external_id: str | None = None, subject: str | None = None
+) -> JsonRow:
     """What a person needs to connect, for the recommended way, and below `ways` for each.
 
-    Forms are JSON Schemas (secrets are `writeOnly`). `external_id` is what the organization's roles at the provider must ask for.
+    Forms are JSON Schemas (secrets are `writeOnly`). `external_id` is what the organization's roles at the provider must ask for,
+    and `subject` whom they trust where no secret is kept.
     """
     recommended = provider.mode()
     return {
@@ -30,13 +33,24 @@ def setup_row(provider: Provider[Any], *, public_url: str, external_id: str | No
         "credential": recommended.credential.model_json_schema(),
         "options": provider.options.model_json_schema(),
         "hosts": dict(provider.hosts),
-        "ways": [way_row(provider, auth, public_url=public_url, external_id=external_id) for auth in provider.modes],
+        "ways": [
+            way_row(provider, auth, public_url=public_url, external_id=external_id, subject=subject)
+            for auth in provider.modes
+        ],
     }
 
 
-def way_row(provider: Provider[Any], auth: Auth, *, public_url: str, external_id: str | None = None) -> JsonRow:
+def way_row(
+    provider: Provider[Any],
+    auth: Auth,
+    *,
+    public_url: str,
+    external_id: str | None = None,
+    subject: str | None = None,
+) -> JsonRow:
     """One way to authenticate: a form to fill in, or the callback of going to the provider; and the app that it needs."""
-    redirects = isinstance(auth, Redirects)
+    redirects, keyless = isinstance(auth, Redirects), getattr(auth, "keyless", False)
+    trust = {"issuer": public_url, "subject": subject, "audience": getattr(auth, "audience", None)}
     app = {"fields": sorted(app_fields(auth)), "url": provider.app_url, "instructions": provider.app_help}
     return {
         "slot": auth.slot,
@@ -46,7 +60,8 @@ def way_row(provider: Provider[Any], auth: Auth, *, public_url: str, external_id
         "credential": None if redirects else auth.credential.model_json_schema(),
         "app": app if app["fields"] else None,
         "callback_url": callback_url(public_url, provider.slug) if redirects else None,
-        "external_id": external_id if auth.kind == "role" else None,
+        "external_id": external_id if auth.kind == "role" and not keyless else None,
+        "trust": trust if keyless else None,
         "scopes": list(getattr(auth, "scopes", ())),
     }
 

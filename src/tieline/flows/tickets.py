@@ -11,7 +11,7 @@ import binascii
 import hmac
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -51,7 +51,7 @@ class Fit:
 
     provider: str
     redirect_uri: str
-    browser: str
+    browser: str = field(repr=False)
 
 
 def write_ticket(key: bytes, org_id: str, attempt_id: str) -> str:

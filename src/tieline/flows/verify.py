@@ -51,7 +51,12 @@ async def verify(
         raise RateLimited(message, until=error.until, **error.details) from None
     except Unavailable as error:
         raise Unavailable(f"Unable to connect to {provider.name}", **error.details) from None
-    except (LookupError, TypeError, AttributeError) as error:  # the provider's code met what no documentation promised
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:  # the provider's code met what no documentation promised
         raise Unexpected(f"{provider.name} answered in another form than documented ({type(error).__name__})") from None
     except Unexpected as error:
         advice = f"Check the address: what answers there does not answer as {provider.name} does. {error.what_to_do}"

@@ -6,11 +6,12 @@ RFC 3339 in UTC with a `Z`. No row holds a secret, a sealed byte or a key's hash
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tieline.catalog import Framework
+from tieline.catalog.grade import grade_of
 from tieline.flows.controls import Standing
 from tieline.sdk.checks import Check
 from tieline.sdk.provider import Operation, Provider
@@ -50,8 +51,8 @@ def moment(at: datetime | None) -> str | None:
 # What the catalog knows
 
 
-def provider_row(provider: Provider[Any]) -> JsonRow:
-    """A provider; `kind` is how it authenticates."""
+def provider_row(provider: Provider[Any], checks: Iterable[Check]) -> JsonRow:
+    """A provider; `kind` is how it authenticates, and `checks` are all that there are, for its grade."""
     return {
         "id": provider.slug,
         "provider": provider.slug,
@@ -61,6 +62,7 @@ def provider_row(provider: Provider[Any]) -> JsonRow:
         "category": provider.category,
         "description": provider.description,
         "docs_url": provider.docs_url,
+        "grade": grade_of(provider, (one for one in checks if one.provider is None)).name,
         "operations": [operation_row(one) for one in provider.operations],
     }
 

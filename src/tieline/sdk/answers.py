@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from html import escape
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -45,7 +46,7 @@ _SECRET_FIELD = re.compile(
     r'("[^"]{0,40}(?:token|secret|password|api_?key|private_?key|assertion)[^"]{0,20}"\s*:\s*")[^"]+', re.IGNORECASE
 )
 _SCHEME = re.compile(r"\b(Bearer|Basic|SSWS|token) [A-Za-z0-9+/=._~-]{8,}")
-_QUERY = re.compile(r"\?[^\s<>\"]*")
+_QUERY = re.compile(r"[?#][^\s<>\"]*")
 
 
 class Redactor:
@@ -260,4 +261,5 @@ def _says_too_many(answer: Answer) -> bool:
 
 def _forms(secret: str) -> set[str]:
     packed = base64.b64encode(secret.encode()).decode()
-    return {secret, quote(secret, safe=""), quote_plus(secret), packed, packed.rstrip("="), json.dumps(secret)[1:-1]}
+    quoted = {quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
+    return {secret, *quoted, escape(secret), escape(secret, quote=False), packed, packed.rstrip("=")}

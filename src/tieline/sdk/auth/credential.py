@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 class Credential(BaseModel):
     """What a slot holds: a frozen model that refuses unknown fields; mark every secret field as `SecretStr`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
 
     def secrets(self) -> list[str]:
         """The plain secret values, for redaction only."""

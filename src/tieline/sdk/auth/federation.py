@@ -54,6 +54,7 @@ class Federated(Bearer):
     impersonate_url: str | None = None
     slot: str = "federated"
     kind: str = "federated"
+    keyless = True
 
     @property
     def credential(self) -> type[Credential]:
@@ -119,6 +120,7 @@ class FederatedClient(Bearer):
     audience: str
     slot: str = "federated"
     kind: str = "federated"
+    keyless = True
 
     @property
     def credential(self) -> type[Credential]:

@@ -122,9 +122,9 @@ class Ask:
     """
 
     redirect_uri: str
-    state: str
+    state: str = field(repr=False)
     challenge: str
-    nonce: str
+    nonce: str = field(repr=False)
     memo: Mapping[str, str] = field(default_factory=dict)
 
 

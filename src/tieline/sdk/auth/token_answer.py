@@ -139,12 +139,17 @@ def read_time(value: Any) -> datetime | None:
 
 
 def read_scopes(value: Any) -> tuple[str, ...] | None:
-    """Scopes from a list, or from text separated by spaces or commas; `None` if not told."""
+    """Scopes from a list, or from text separated by spaces or commas; `None` if not told.
+
+    Microsoft's `…/.default` asks for all that was consented to, so that to hear it again tells nothing.
+    """
     if isinstance(value, str):
         value = re.split(r"[\s,]+", value)
     if not isinstance(value, list):
         return None
-    return tuple(dict.fromkeys(scope for scope in value if isinstance(scope, str) and scope))
+    told = tuple(dict.fromkeys(scope for scope in value if isinstance(scope, str) and scope))
+    named = tuple(scope for scope in told if not scope.endswith("/.default"))
+    return None if told and not named else named
 
 
 def dig(value: Any, path: str) -> Any:

@@ -6,12 +6,16 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import BaseModel, SecretStr
 
 _PREFIX = re.compile(r"^[A-Za-z0-9]{1,12}[_-](?:[A-Za-z0-9]{1,6}[_-])*")
+_KEY_PLACE = "{private_key}"
 _SHORTEST = 8
 """A shorter secret stands in too many places by chance."""
 
@@ -25,6 +29,23 @@ def hatch(number: int, value: str) -> str:
         return value
     begin = matched[0] if (matched := _PREFIX.match(value)) else ""
     return begin + f"cAnArY{number}bird"[: max(_SHORTEST, 16)].ljust(len(value) - len(begin), "Q")
+
+
+def with_keys(value: Any) -> Any:
+    """The same JSON with a key made for this run in the place of `{private_key}`, so that no fixture holds one."""
+    if isinstance(value, dict):
+        return {name: with_keys(one) for name, one in value.items()}
+    if not isinstance(value, str) or _KEY_PLACE not in value:
+        return value
+    key = _private_key()
+    return value.replace(_KEY_PLACE, key if value == _KEY_PLACE else json.dumps(key)[1:-1])  # else within a JSON text
+
+
+@cache
+def _private_key() -> str:
+    made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    coded = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return coded.decode()
 
 
 def plain_secrets(model: type[BaseModel], given: Mapping[str, Any]) -> list[str]:
@@ -51,7 +72,9 @@ def swap(value: Any, swapped: Mapping[str, str]) -> Any:
 
 def secrets_in(model: Any) -> list[str]:
     """Every secret of a model that is long enough to be looked for; of a key in JSON or PEM, its lines and texts."""
-    values = [value.get_secret_value() for _, value in model if isinstance(value, SecretStr)] if model is not None else []
+    values = (
+        [value.get_secret_value() for _, value in model if isinstance(value, SecretStr)] if model is not None else []
+    )
     return [part for value in values for part in _parts(value)]
 
 

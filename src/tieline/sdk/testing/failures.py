@@ -38,7 +38,8 @@ def expected_error(case: Case, what: str, name: str) -> str | None:
 
 def midway(whole: Reading, case: Case) -> list[str]:
     """The asks of a reading whose failure must end it, each once."""
-    return [ask for ask in dict.fromkeys(whole.asked) if ask not in case.optional][:_MOST_ASKS]
+    labels = dict.fromkeys(whole.asked)
+    return [one for one in labels if not {one, one.partition(" {")[0]} & set(case.optional)][:_MOST_ASKS]
 
 
 async def disturb(
@@ -80,5 +81,3 @@ class _Spoiler:
                 if value := request.headers.get(name):
                     headers["x-debug-request"] = value.encode("ascii", "replace").decode()
         return self._failure.model_copy(update={"headers": headers})
-
-

@@ -52,7 +52,7 @@ class Case(_Strict):
     `failures` replaces the answer that stands for 401, 403, 429 or 503; `errors` says which error a status becomes if not the usual
     one: under `"403"`, `"members.403"` or `"identity.403"`, with `null` for none, and under `"members"` how
     that operation ends when this case's account or credential does not have it. `optional` names asks whose failure a reading may
-    outlive. `unpaged` names operations whose lists the vendor gives in one page. `replay` is `server` for a provider that uses
+    outlive. `{private_key}` in a credential or an app stands for an RSA key that is made for the run. `unpaged` names operations whose lists the vendor gives in one page. `replay` is `server` for a provider that uses
     its vendor's SDK: `{replay}` in an option then stands for the address of a server on loopback.
     """
 

@@ -21,7 +21,9 @@ async def outcomes_seen(subject: Subject) -> dict[str, set[str]]:
     checks = {check.id: check for check in subject.provider.checks}
     now = next(iter(subject.fixtures.cases.values())).now
     for name in subject.fixtures.cases:
-        found = [one for operation in subject.provider.operations for one in (await subject.whole(name, operation)).entities]
+        found = [
+            one for operation in subject.provider.operations for one in (await subject.whole(name, operation)).entities
+        ]
         for check in checks.values():
             for entity in (one for one in found if one.kind == check.kind):
                 judged = check.judge(entity, now=now, related=_related(check, entity, found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from pydantic import BaseModel
 
@@ -21,7 +21,9 @@ _ACTIVE = frozenset({"script", "foreignObject", "image", "iframe", "animate", "s
 def check_readme(file: Path) -> None:
     """A README with a heading and some lines."""
     if not file.exists():
-        raise NotConforming(f"{file} is missing: what is read, which permissions that needs, how the credential is made")
+        raise NotConforming(
+            f"{file} is missing: what is read, which permissions that needs, how the credential is made"
+        )
     text = file.read_text(encoding="utf-8")
     if not text.lstrip().startswith("#") or len(text) < _LEAST_README:
         raise NotConforming(f"{file} says too little: what is read, which permissions, how the credential is made")
@@ -37,8 +39,8 @@ def check_logo(file: Path) -> None:
     if b"<!" in content.replace(b"<!--", b""):
         raise NotConforming(f"{file} must not have a document type")
     try:
-        root = ElementTree.fromstring(content)  # noqa: S314  without a document type there is nothing to expand
-    except ElementTree.ParseError as error:
+        root = ET.fromstring(content)  # noqa: S314  without a document type there is nothing to expand
+    except ET.ParseError as error:
         raise NotConforming(f"{file} is not well-formed: {error}") from None
     if _local(root.tag) != "svg" or not re.fullmatch(r"0 0 \d+ \d+", root.get("viewBox", "")):
         raise NotConforming(f"{file} must be an <svg> with a viewBox such as 0 0 32 32")

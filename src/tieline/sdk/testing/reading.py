@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -17,26 +16,29 @@ import httpx2
 from tieline.clock import SetClock
 from tieline.errors import ProviderError
 from tieline.sdk.addresses import AddressPolicy
-from tieline.sdk.auth import AuthContext, Grant, Mints, OAuthApp, make_send
-from tieline.sdk.context import Checkpoint, Context, Record
+from tieline.sdk.auth import OAuthApp
+from tieline.sdk.context import Checkpoint, Record
 from tieline.sdk.entities import Entity
-from tieline.sdk.http import Http
-from tieline.sdk.limits import LocalBudget
 from tieline.sdk.mapping import CompiledMapping, Rejected
 from tieline.sdk.provider import Identified, Operation, Provider
-from tieline.sdk.testing.canaries import hatch, plain_secrets, secrets_in, swap
+from tieline.sdk.testing.canaries import hatch, plain_secrets, secrets_in, swap, with_keys
 from tieline.sdk.testing.fixtures import Case, NotConforming, Recorded
+from tieline.sdk.testing.listening import listening
+from tieline.sdk.testing.opening import ContextMaker, Way
 from tieline.sdk.testing.replay import Replay, Reply
 from tieline.sdk.testing.server import serving
 
 Spoil = Callable[[str, httpx2.Request], Reply | None]
-_EXTERNAL_ID = "tieline-example"
+Call = Callable[[ContextMaker, "Reading"], Awaitable[None]]
+NOWHERE = "https://replay.example.com"
+"""What stands for the address of a server that is not needed."""
 
 
 @dataclass
 class Reading:
-    """What one operation gave: records, entities, rejections and checkpoints in order, and the error that ended it."""
+    """What one operation gave: what it yielded, as records and as entities, and the error that ended it; all in order."""
 
+    yielded: list[Any] = field(default_factory=list, repr=False)
     records: list[Any] = field(default_factory=list)
     entities: list[Entity] = field(default_factory=list)
     rejected: list[tuple[str | None, Rejected]] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Connected:
     def of(cls, provider: Provider[Any], case: Case, answers: list[Recorded]) -> Connected:
         """Put canaries into the credential, the app and the answers."""
         auth = provider.mode(case.slot)
+        case = case.model_copy(update={"credential": with_keys(case.credential), "app": with_keys(case.app)})
         secret = plain_secrets(auth.credential, case.credential) + plain_secrets(OAuthApp, case.app or {})
         swapped = {one: hatch(number, one) for number, one in enumerate(dict.fromkeys(secret)) if one}
         given = {"credential": swap(case.credential, swapped), "app": swap(case.app, swapped)}
@@ -104,7 +107,7 @@ class Connected:
         start: Checkpoint | None = None,
     ) -> Reading:
         """Run an operation, from its start or from a checkpoint; what it raises is in the reading."""
-        options = self._options().model_dump(mode="json")
+        options = self.provider.options(**swap(self.case.options, {"{replay}": NOWHERE})).model_dump(mode="json")
         mappings = self._compiled(operation)
 
         async def call(context: ContextMaker, reading: Reading) -> None:
@@ -113,6 +116,7 @@ class Connected:
                 reading.checkpoints.append((kept, len(reading.entities)))
 
             async for found in operation.read(context(start, turned)):
+                reading.yielded.append(found)
                 payload, variant = (found.payload, found.variant) if isinstance(found, Record) else (found, None)
                 if variant not in mappings or not isinstance(payload, dict):
                     shape = f"a {type(payload).__name__} of the variant {variant!r}"
@@ -133,93 +137,41 @@ class Connected:
             self._mappings[operation.id] = {mapping.variant: mapping.compile() for mapping in operation.into}
         return self._mappings[operation.id]
 
-    def _options(self, address: str = "https://replay.example.com") -> Any:
-        return self.provider.options(**swap(self.case.options, {"{replay}": address}))
-
     async def _run(self, call: Call, spoil: Spoil | None, used: set[int] | None) -> Reading:
         reading = Reading()
-        with _listening(reading.log):
-            async with self._open(reading, spoil, used) as context:
-                try:
-                    async with asyncio.timeout(30):
-                        await call(context, reading)
-                except Exception as error:  # noqa: BLE001  whatever comes is what the rules are about
-                    reading.error = error
+        replay = Replay(
+            self.answers, spoil=spoil or (lambda _ask, _request: None), used=set() if used is None else used
+        )
+        served = serving(replay) if self.case.replay == "server" else nullcontext(NOWHERE)
+        with listening() as reading.log:
+            try:
+                async with asyncio.timeout(30), served as address:
+                    await self._answer(call, reading, replay, address)
+            except Exception as error:  # noqa: BLE001  whatever comes is what the rules are about
+                reading.error = error
+        reading.asked, reading.unforeseen = replay.asked, replay.unforeseen
         return reading
 
-    @asynccontextmanager
-    async def _open(
-        self, reading: Reading, spoil: Spoil | None, used: set[int] | None
-    ) -> AsyncIterator[ContextMaker]:
-        """The replay and everything between it and the provider's code."""
-        case, provider, clock = self.case, self.provider, _Hands(self.case.now)
-        auth = provider.mode(case.slot)
-        credential = auth.credential.model_validate(case.credential)
-        policy = AddressPolicy.parse("127.0.0.1")
-        on_server = case.replay == "server"
-        replay = Replay(self.answers, "", spoil=spoil or (lambda _ask, _request: None), used=used if used is not None else set())
-        async with serving(replay) if on_server else nullcontext("https://replay.example.com") as address:
-            options = self._options(address)
-            places = _places(provider, options, credential)
-            tools = AuthContext(
-                provider=provider.name,
-                places=places,
-                clock=clock,
-                send=make_send(policy, clock, provider.name, transport=replay),
-                identity_token=_identity_token,
-                external_id=_EXTERNAL_ID,
-                app=OAuthApp.model_validate(case.app) if case.app else None,
-            )
-            base_url = address if on_server else tools.url(provider.base_url)
-            reading.lookout += secrets_in(credential) + secrets_in(tools.app)
-            replay.begin(base_url, frozenset(credential.secrets()))
-            signer: Any = credential
-            if isinstance(auth, Mints):
-                replay.pause()  # failures are put before the API, not before the token endpoint
-                signer = await auth.mint(tools, credential)
-                replay.resume()
-                reading.lookout += secrets_in(signer)
-
-            async def sign(request: httpx2.Request) -> None:
-                auth.sign(request, signer)
-
-            async def fresh() -> Any:
-                return signer
-
-            async with Http(
-                base_url=tools.url(provider.base_url),
-                provider=provider.name,
-                policy=policy,
-                budget=LocalBudget(clock, sleep=clock.sleep),
-                clock=clock,
-                sign=sign,
-                secrets=[*credential.secrets(), *signer.secrets()],
-                headers=provider.headers,
-                origins=[tools.url(one) for one in provider.origins],
-                rate=provider.rate,
-                transport=replay,
-                sleep=clock.sleep,
-            ) as http:
-
-                def context(start: Checkpoint | None, turned: Any) -> Context[Any]:
-                    return Context(
-                        options=options,
-                        credential=credential,
-                        fresh=fresh,
-                        hosts={name: places[name] for name in provider.hosts},
-                        http=http,
-                        policy=policy,
-                        clock=clock,
-                        start=start,
-                        turned=turned,
-                    )
-
-                yield context
-        reading.asked, reading.unforeseen = replay.asked, replay.unforeseen
-
-
-ContextMaker = Callable[[Checkpoint | None, Any], Context[Any]]
-Call = Callable[[ContextMaker, Reading], Awaitable[None]]
+    async def _answer(self, call: Call, reading: Reading, replay: Replay, address: str) -> None:
+        """Run with the answers of a replay, which is also a server at this address for who needs one."""
+        case, auth = self.case, self.provider.mode(self.case.slot)
+        way = Way(
+            provider=self.provider,
+            slot=case.slot,
+            options=self.provider.options(**swap(case.options, {"{replay}": address})),
+            credential=auth.credential.model_validate(case.credential),
+            app=OAuthApp.model_validate(case.app) if case.app else None,
+            clock=_Hands(case.now),
+            policy=AddressPolicy.parse("127.0.0.1"),
+        )
+        reading.lookout += secrets_in(way.credential) + secrets_in(way.app)
+        base_url = way.tools(replay).url(self.provider.base_url) if address == NOWHERE else address
+        replay.begin(base_url, frozenset(way.credential.secrets()))
+        with replay.undisturbed():  # failures are put before the API, not before the token endpoint
+            signer = await way.mint(replay)
+        reading.lookout += secrets_in(signer)
+        async with way.open(signer, replay) as context:
+            await call(context, reading)
 
 
 def row_of(entity: Entity) -> dict[str, Any]:
@@ -240,44 +192,3 @@ class _Hands(SetClock):
 
     async def sleep(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
-
-
-class _Listener(logging.Handler):
-    """Keeps every log record, with all that was attached to it."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__(logging.DEBUG)
-        self._lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(f"{record.getMessage()} {vars(record)!r}")
-
-
-class _listening:  # noqa: N801  a context manager, used as `with`
-    """Hears the loggers of the provider and of the SDK at DEBUG, for as long as it lasts."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self._handler = _Listener(lines)
-        self._levels: list[tuple[logging.Logger, int]] = []
-
-    def __enter__(self) -> None:
-        root, own = logging.getLogger(), logging.getLogger("tieline")
-        self._levels = [(one, one.level) for one in (root, own)]
-        root.addHandler(self._handler)
-        for one, _ in self._levels:
-            one.setLevel(logging.DEBUG)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger().removeHandler(self._handler)
-        for one, level in self._levels:
-            one.setLevel(level)
-
-
-def _places(provider: Provider[Any], options: Any, credential: Any) -> dict[str, str]:
-    """The values of placeholders: the vendor's hosts, what the token answer told, then the options."""
-    given = {name: str(value) for name, value in options.model_dump(mode="json").items() if value is not None}
-    return {**provider.hosts, **(credential.details if isinstance(credential, Grant) else {}), **given}
-
-
-async def _identity_token(audience: str) -> str:
-    return f"identity-token-for-{audience}"

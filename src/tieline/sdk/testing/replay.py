@@ -10,7 +10,8 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -41,6 +42,12 @@ class Answerable:
         return self.recorded.send is None or _holds(sent, self.recorded.send)
 
     @property
+    def label(self) -> str:
+        """The ask, with what had to be sent."""
+        sent = self.recorded.send
+        return self.recorded.ask if sent is None else f"{self.recorded.ask} {json.dumps(sent, sort_keys=True)}"
+
+    @property
     def weight(self) -> int:
         """How much it says about the body."""
         return _leaves(self.recorded.send)
@@ -50,8 +57,8 @@ class Answerable:
 class Replay(httpx2.AsyncBaseTransport):
     """The recorded answers of one reading.
 
-    `spoil(ask, request)` may put another answer in the place of the recorded one. `secrets` are left out of queries. After use,
-    `used` holds the numbers of the answers that were given, `asked` the asks in order, `unforeseen` what could not be answered.
+    `spoil(label, request)` may put another answer in the place of the recorded one; a label is the ask with what had to be sent. `secrets` are left out of queries. After use,
+    `used` holds the numbers of the answers that were given, `asked` the labels in order, `unforeseen` what could not be answered.
     """
 
     answers: Sequence[Recorded]
@@ -75,13 +82,14 @@ class Replay(httpx2.AsyncBaseTransport):
             for number, one in enumerate(self.answers)
         ]
 
-    def pause(self) -> None:
-        """Spoil nothing for now."""
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Spoil nothing, and note nothing as asked, for as long as it lasts."""
         self._spoiling = False
-
-    def resume(self) -> None:
-        """Spoil again."""
-        self._spoiling = True
+        try:
+            yield
+        finally:
+            self._spoiling = True
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request."""
@@ -103,13 +111,13 @@ class Replay(httpx2.AsyncBaseTransport):
         alike = [one for one in found if one.weight == best]
         turn = self._given[alike[0].number]
         chosen = alike[min(turn, len(alike) - 1)]
-        if self._spoiling and (spoilt := self.spoil(chosen.recorded.ask, request)):
-            self.asked.append(chosen.recorded.ask)
+        if self._spoiling and (spoilt := self.spoil(chosen.label, request)):
+            self.asked.append(chosen.label)
             return spoilt
         self._given[alike[0].number] += 1
         self.used.add(chosen.number)
         if self._spoiling:
-            self.asked.append(chosen.recorded.ask)
+            self.asked.append(chosen.label)
         return chosen.recorded
 
     def _unforeseen(self, key: Key, sent: Any) -> str:

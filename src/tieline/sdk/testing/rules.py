@@ -6,7 +6,7 @@ A rule is an async function of a `Subject` that raises `NotConforming`. Its docs
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from tieline.sdk.provider import Operation
 from tieline.sdk.testing.canaries import sightings
@@ -50,7 +50,11 @@ async def identity_names_the_account(subject: Subject) -> None:
 async def operations_yield_the_entities(subject: Subject) -> None:
     """Each operation yields typed entities, every mapping at least one, and just those of entities.json."""
     update = bool(os.environ.get(UPDATE))
-    seen = {(operation.id, mapping.variant): False for operation in subject.provider.operations for mapping in operation.into}
+    seen = {
+        (operation.id, mapping.variant): False
+        for operation in subject.provider.operations
+        for mapping in operation.into
+    }
     for name, case in subject.fixtures.cases.items():
         found = {}
         for operation, reading in [(one, await subject.whole(name, one)) for one in subject.provider.operations]:
@@ -85,7 +89,7 @@ async def every_page_is_read(subject: Subject) -> None:
 
 async def a_second_reading_is_the_same(subject: Subject) -> None:
     """Reading again yields the same records in the same order."""
-    for name, operation in _each(subject):
+    for name, operation in await subject.distinct():
         first, again = await subject.whole(name, operation), await subject.connected[name].read(operation)
         if first.records != again.records:
             raise NotConforming(f"{name}: {operation.id} yields other records when read a second time")
@@ -93,7 +97,7 @@ async def a_second_reading_is_the_same(subject: Subject) -> None:
 
 async def a_resumed_reading_is_whole(subject: Subject) -> None:
     """What was read up to a checkpoint and what is read from it are together what is read at once."""
-    for name, operation in _each(subject):
+    for name, operation in await subject.distinct():
         whole = await subject.whole(name, operation)
         for mark, count in () if whole.error else whole.checkpoints:
             rest = await subject.connected[name].read(operation, start=mark)
@@ -104,33 +108,31 @@ async def a_resumed_reading_is_whole(subject: Subject) -> None:
 
 async def failures_become_the_right_error(subject: Subject) -> None:
     """401, 403, 429, 5xx, HTML, truncated JSON and an empty body on the first call become the error they mean."""
-    for name in subject.fixtures.cases:
+    pairs = [*((name, None) for name in subject.fixtures.cases), *await subject.distinct()]
+    for name, operation in pairs:
         for fault in FAILURES:
-            for operation in (None, *subject.provider.operations):
-                await _expect(subject, name, operation, fault)
+            await _expect(subject, name, operation, fault)
 
 
 async def no_failure_passes_for_the_end(subject: Subject) -> None:
     """An outage at any call of a reading ends it with Unavailable: what was not read is never taken for absent."""
-    for name in subject.fixtures.cases:
-        for operation in subject.provider.operations:
-            whole = await subject.whole(name, operation)
-            for ask in midway(whole, subject.fixtures.cases[name]):
-                await _expect(subject, name, operation, "503", at=ask)
+    for name, operation in await subject.distinct():
+        for ask in midway(await subject.whole(name, operation), subject.fixtures.cases[name]):
+            await _expect(subject, name, operation, "503", at=ask)
 
 
 async def no_secret_leaves(subject: Subject) -> None:
     """No secret of the credential is in a record, an entity, a log line, an error, its exchange or a repr."""
+    distinct = {(name, operation.id) for name, operation in await subject.distinct()}
     for name in subject.fixtures.cases:
-        whole = await subject.identified(name)
-        readings = [("identity", whole)] + [(one.id, await subject.whole(name, one)) for one in subject.provider.operations]
-        for fault in FAILURES:
-            for operation in (None, *subject.provider.operations):
+        for operation in (None, *subject.provider.operations):
+            what = operation.id if operation else "identity"
+            whole = await (subject.whole(name, operation) if operation else subject.identified(name))
+            _look_through(whole, f"{name}: {what}")
+            faults = FAILURES if operation is None or (name, what) in distinct else ("500",)
+            for fault in faults:
                 disturbed, _ = await disturb(subject, name, operation, fault)
-                readings.append((f"{operation.id if operation else 'identity'} ({fault})", disturbed))
-        for what, reading in readings:
-            if seen := sightings(reading.told(), reading.lookout):
-                raise NotConforming(f"{name}: {what} lets a secret out ({', '.join(sorted(set(seen)))})")
+                _look_through(disturbed, f"{name}: {what} ({fault})")
 
 
 async def checks_have_passed_and_failed(subject: Subject) -> None:
@@ -169,8 +171,9 @@ async def _expect(subject: Subject, name: str, operation: Operation | None, faul
         raise NotConforming(f"{name}: {what} after {fault}: {reading.unforeseen[0]}")
 
 
-def _each(subject: Subject) -> Iterator[tuple[str, Operation]]:
-    return ((name, operation) for name in subject.fixtures.cases for operation in subject.provider.operations)
+def _look_through(reading: Reading, what: str) -> None:
+    if seen := sightings(reading.told(), reading.lookout):
+        raise NotConforming(f"{what} lets a secret out ({', '.join(sorted(set(seen)))})")
 
 
 def _sound(reading: Reading, what: str, *, but: str | None = None) -> None:

@@ -56,6 +56,17 @@ class Subject:
             self._kept[key] = await self.connected[case].read(operation, used=used)
         return self._kept[key]
 
+    async def distinct(self) -> list[tuple[str, Operation]]:
+        """Cases with operations, without those that ask just what an earlier case asks: they need not be disturbed twice."""
+        found, known = [], set()
+        for name in self.fixtures.cases:
+            for operation in self.provider.operations:
+                asked = (operation.id, frozenset((await self.whole(name, operation)).asked))
+                if asked not in known:
+                    known.add(asked)
+                    found.append((name, operation))
+        return found
+
     async def unused(self) -> list[Recorded]:
         """The recorded answers that no undisturbed reading of any case asked for."""
         told: dict[str, Recorded] = {}

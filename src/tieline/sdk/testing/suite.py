@@ -41,9 +41,9 @@ async def run_suite(subject: Subject, rules: Sequence[Rule] = RULES) -> list[Ver
 
 
 def conformance(slug_or_folder: str | Path) -> Callable[..., None]:
-    """A test for each rule: `test_conformance = conformance("acme")` in a test file proves the provider `acme`.
+    """A pytest test with a case for each rule.
 
-    A provider that is not installed is named by its folder, `conformance(Path(__file__).parent)`.
+    In a test file, `test_conformance = conformance("acme")` proves the provider `acme`. A provider that is not installed is named by its folder, `conformance(Path(__file__).parent)`.
     """
     import pytest
 
