@@ -11,6 +11,7 @@ import json
 import secrets
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -39,6 +40,7 @@ def hatch(kind: str, *, before: str = "", after: str = "", length: int = 20) -> 
     return Canary(kind, f"{before}{MARK}{random}{after}".encode())
 
 
+@cache
 def codings(value: bytes) -> dict[str, str]:
     """The seven codings in which a secret is looked for."""
     found = {"hex": value.hex()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
@@ -43,8 +44,9 @@ class Frame:
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 told["status"] = message["status"]
-                own = [(HEADER.lower().encode(), request_id.encode()), *_HEADERS]
-                message = {**message, "headers": [*message.get("headers", ()), *own]}
+                if "/oauth/" in scope["path"]:  # a server's own access log is written from these, after us
+                    scope["path"], scope["query_string"] = told["path"], b""
+                message = {**message, "headers": _framed(message.get("headers", ()), request_id)}
             await send(message)
 
         with bind(request_id=request_id), acting_as(SYSTEM):
@@ -56,10 +58,21 @@ class Frame:
             _log.info("Answered", extra=told | {"milliseconds": milliseconds})
 
 
+def _framed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers with ours, where an answer has not its own: a file that never changes may be kept."""
+    given = list(headers)
+    names = {name.lower() for name, _ in given}
+    own = [(HEADER.lower().encode(), request_id.encode()), *(one for one in _HEADERS if one[0] not in names)]
+    return [*given, *own]
+
+
 def _shown(path: str) -> str:
     """The path without what opens a sign-in to whoever has it. No query is ever shown."""
-    head, begin, _ticket = path.partition("/oauth/begin/")
-    return head + begin
+    for opening in ("/oauth/begin/", "/sign-in/link/"):
+        head, found, _secret = path.partition(opening)
+        if found:
+            return head + found
+    return path
 
 
 async def _answer_failure(error: Exception, request: Request, send: Send, *, answered: bool) -> None:

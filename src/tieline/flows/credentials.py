@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from tieline.access.actor import current_actor
 from tieline.errors import Conflict, Unauthorised, VaultError
@@ -81,9 +81,12 @@ async def open_credential(work: Work, parts: Parts, provider: Provider[Any], con
 
 
 async def open_row(parts: Parts, auth: Auth, row: SealedCredential) -> Held:
-    """A stored version, opened; raises `VaultError`."""
+    """A stored version, opened; raises `VaultError`, or `Unauthorised` if it no longer fits what the way asks for."""
     plain = await parts.vault.open(row.sealed.sealed, place_of(row))
-    return Held(auth, auth.credential.model_validate_json(plain), row)
+    try:
+        return Held(auth, auth.credential.model_validate_json(plain), row)
+    except ValidationError:
+        raise Unauthorised(f"The credential was stored for an earlier form of {auth.slot}") from None
 
 
 async def reseal(parts: Parts, row: SealedCredential, credential: Credential) -> Ciphertext:

@@ -44,6 +44,8 @@ class Scrubber:
         self._kept = _KEPT_WORDS | {word.lower() for text in vocabulary for word in _WORD.findall(text)}
         self._secret = dict(sorted(secret.items(), key=lambda pair: -len(pair[0])))
         self._hosts = frozenset(hosts)
+        ours = [re.escape(one) for one in self._secret.values()]
+        self._whole_ones = re.compile("|".join([*ours, *(one.pattern for one in (_MOMENT, _URL, _EMAIL, _IPV4))]))
         self._key = secrets.token_bytes(32)
         self._standing: dict[str, str] = {}
         self._taken: set[str] = set()
@@ -69,9 +71,8 @@ class Scrubber:
         """A text; of one that is `telling` as a whole, such as a telephone number, no part is kept."""
         for secret, stand_in in self._secret.items():
             value = value.replace(secret, stand_in)
-        whole = re.compile("|".join(one.pattern for one in (_MOMENT, _URL, _EMAIL, _IPV4)))
         parts, end = [], 0
-        for found in whole.finditer(value):
+        for found in self._whole_ones.finditer(value):
             parts += [self._words(value[end : found.start()], telling=telling), self._whole(found[0])]
             end = found.end()
         return "".join([*parts, self._words(value[end:], telling=telling)])
@@ -93,7 +94,7 @@ class Scrubber:
         return ".".join([*(self._words(label) for label in name.split(".")[:-1]), "example"])
 
     def _whole(self, found: str) -> str:
-        if _MOMENT.fullmatch(found):
+        if _MOMENT.fullmatch(found) or found in self._secret.values():
             return found
         if _URL.fullmatch(found):
             return self.url(found)
@@ -105,7 +106,7 @@ class Scrubber:
         return _WORD.sub(lambda found: self._word(found[0], telling=telling), text)
 
     def _word(self, word: str, *, telling: bool) -> str:
-        if word.lower() in self._kept or word in self._secret.values():
+        if word.lower() in self._kept:
             return word
         short = (len(word) == 1 and word.isascii()) or (word.isdigit() and len(word) < len(str(_SMALL)))
         return word if short and not telling else self._stand_in(word)
