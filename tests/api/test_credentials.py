@@ -168,3 +168,19 @@ async def test_the_audit_log_tells_which_credential_was_put_in_force(account: Ac
         ("credential.rolled_back", "token", 1),
         ("credential.rotated", "token", 2),
     ]
+
+
+async def test_a_stored_credential_is_sent_to_no_other_address(account: Account) -> None:
+    standing = (await account.show())["options"]
+    elsewhere = standing | {"base_url": "http://127.0.0.1:9/one"}
+    refused = await account.client.patch(account.path, json={"options": elsewhere})
+    assert (refused.status_code, refused.json()["slug"]) == (409, "conflict")
+    assert "another address" in refused.json()["detail"]
+    assert (await account.show())["options"] == standing
+
+
+async def test_an_address_is_changed_together_with_the_credential(account: Account) -> None:
+    standing = (await account.show())["options"]
+    moved = standing | {"base_url": standing["base_url"] + "/"}
+    body = {"credential": {"token": SECRETS[1]}, "options": moved}
+    assert (await account.post("rotate", body))["options"] == moved

@@ -98,7 +98,10 @@ async def test_where_a_connections_option_names_the_host_only_the_organizations_
     here = over(parts, acme(authorize, token))
     for details in ({}, {"client_id": "the-operators"}):
         assert await client_of(here, organization.id, options, details) is None
-    await save_app(here, organization.id, "acme", OWN)
+    named = {name: value for name, value in options.items() if name in ("web", "site")}
+    await save_app(here, organization.id, "acme", OWN, hosts=dict.fromkeys(named, "https://a-third.example"))
+    assert await client_of(here, organization.id, options, {}) is None
+    await save_app(here, organization.id, "acme", OWN, hosts=named)
     for details in ({}, {"client_id": "the-operators"}, {"client_id": "its-own"}):
         assert await client_of(here, organization.id, options, details) == "its-own"
 

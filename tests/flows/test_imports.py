@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal
 
 import pytest
@@ -12,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.flows.bench import ALL, Sandbox
 
+from tieline.clock import Clock
 from tieline.errors import Invalid, TooLarge
 from tieline.flows.imports import MAX_BYTES, MAX_ROWS, Imported, Row, import_rows, read_rows
 from tieline.flows.parts import Parts
+from tieline.store.audit import list_entries
 from tieline.store.connections import Connection, list_connections
 from tieline.store.organizations import Organization
 
@@ -191,3 +196,56 @@ async def test_importing_again_tells_what_is_connected_already(
         (again,) = await import_rows(parts, organization.id, rows_of(good(sandbox)), dry_run=dry_run)
         assert (again.status, again.connection_id) == ("exists", made.id)
     assert await standing(parts, organization.id) == [made]
+
+
+async def recorded(parts: Parts, org_id: str) -> list[Any]:
+    """What the audit log tells of imports."""
+    async with parts.db.work(org_id) as work:
+        return [one.details for one in (await list_entries(work, ALL, action="connections.imported")).items]
+
+
+class Jammed:
+    """A clock that fails, as a bug of ours would, when it is asked for the time for the first time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.failed = clock, False
+
+    def now(self) -> datetime:
+        if not self.failed:
+            self.failed = True
+            raise RuntimeError(CANARY)
+        return self.clock.now()
+
+
+async def test_a_row_that_fails_for_a_reason_of_ours_is_told_as_such_and_costs_no_other(
+    parts: Parts, organization: Organization, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    jammed = replace(parts, clock=Jammed(parts.clock))
+    rows = rows_of(good(sandbox, expires_at="2199-01-31"), {"provider": CANARY})
+    first, second = await import_rows(jammed, organization.id, rows)
+    assert (first.status, first.provider, second.status) == ("refused", "sandbox", "refused")
+    assert first.error
+    assert first.error.slug == "internal"
+    assert CANARY not in first.error.message + first.error.what_to_do
+    assert [one.row for one in caplog.records if "row of an import" in one.message] == [1]  # type: ignore[attr-defined]
+    counts = {"connected": 0, "exists": 0, "refused": 2, "not_done": 0}
+    assert await recorded(parts, organization.id) == [{"rows": 2, "dry_run": False, **counts}]
+
+
+async def test_an_import_that_is_cut_off_ends_its_rows_and_records_what_was_done(
+    parts: Parts, organization: Organization, sandbox: Sandbox
+) -> None:
+    before = asyncio.all_tasks()
+    rows = rows_of({}, *(good(sandbox, name=f"n{number}") for number in range(20)))
+
+    def cut_off(_: Imported) -> None:
+        importing.cancel()
+
+    importing = asyncio.create_task(import_rows(parts, organization.id, rows, told=cut_off))
+    with pytest.raises(asyncio.CancelledError):
+        await importing
+    assert asyncio.all_tasks() - {importing} <= before
+    (details,) = await recorded(parts, organization.id)
+    assert details["rows"] == 21
+    assert details["refused"] == 1
+    assert details["not_done"] >= 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -73,12 +74,15 @@ class World:
     account: Identified = field(default_factory=lambda: Identified("acc_1", "Larkfield", frozenset({"read"})))
     test: TielineError | None = None
     run: TielineError | None = None
+    gate: asyncio.Event | None = None
 
 
 def provider_of(world: World) -> Provider[Any]:
     """A provider whose operation does what the world says."""
 
     async def identify(_ctx: Context[Any]) -> Identified:
+        if world.gate:
+            await world.gate.wait()
         if world.test:
             raise world.test
         return world.account

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from tests.consent import address_in, agree
 from tests.emulators.oidc import Oidc
 
 from tieline.access.api_keys import create_key
@@ -77,8 +78,8 @@ class Browser:
     oidc: Oidc
 
     async def open(self, url: str) -> httpx2.Response:
-        """Open an address at Tieline."""
-        return await self.client.get(url)
+        """Open a begin address and agree there."""
+        return await agree(self.client, url)
 
     async def come_back(self, query: dict[str, str], slug: str = "acme") -> httpx2.Response:
         """Come to the callback."""
@@ -87,8 +88,8 @@ class Browser:
     async def walk(self, url: str, **how: Any) -> dict[str, str]:
         """Open the begin address and sign in at the provider; the query to come back with."""
         sent = await self.open(url)
-        assert sent.status_code == 303, sent.text
-        return self.oidc.walk(sent.headers["location"], **how)
+        assert sent.status_code == 200, sent.text
+        return self.oidc.walk(address_in(sent.text), **how)
 
 
 @dataclass

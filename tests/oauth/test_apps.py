@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from tests.consent import address_in
 from tests.oauth.conftest import PUBLIC, Browser, Tenant, World
 
 from tieline.errors import Invalid
@@ -34,7 +35,7 @@ async def test_an_organizations_own_app_wins_and_the_operators_is_next(
 ) -> None:
     async def asked_with() -> str:
         sent = await browser.open((await tenant.start())["url"])
-        return parse_qs(urlsplit(sent.headers["location"]).query)["client_id"][0]
+        return parse_qs(urlsplit(address_in(sent.text)).query)["client_id"][0]
 
     platform = world.oidc.apps["basic"].client_id
     assert await asked_with() == platform
@@ -68,7 +69,10 @@ async def test_a_standing_grant_finds_the_app_that_it_was_given_to(world: World,
     ]
     assert [one and one.client_id for one in found] == ["own", platform.client_id, "own", "own"]
     stranger = (await world.tenant()).org_id
-    assert await find_app(world.parts, stranger, provider, provider.mode("oauth2"), own_only=True) is None
+    assert (
+        await find_app(world.parts, stranger, provider, provider.mode("oauth2"), hosts={"web": "https://else.example"})
+        is None
+    )
     assert await find_app(world.parts, tenant.org_id, provider, provider.mode("token")) is None
 
 
@@ -161,7 +165,9 @@ async def test_the_setup_says_what_each_way_takes(world: World, tenant: Tenant) 
     setup = (await tenant.client.get("/v1/providers/acme/setup")).json()
     token, oauth2 = setup["ways"]
     assert (setup["kind"], setup["credential"]) == ("token", token["credential"])
-    assert setup["hosts"] == {"web": "https://vendor.example", "spare": "https://spare.example"}
+    assert setup["hosts"] == {"web": world.oidc.issuer, "spare": "https://spare.example"}, (
+        "the operator's, where there is one"
+    )
     assert (token["redirects"], token["app"], token["callback_url"]) == (False, None, None)
     assert (oauth2["redirects"], oauth2["credential"]) == (True, None)
     assert oauth2["callback_url"] == f"{PUBLIC}/v1/oauth/callback/acme"

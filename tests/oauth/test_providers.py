@@ -41,7 +41,8 @@ def options_of(slug: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("slug", "slot"), WAYS, ids=str)
 async def test_a_person_is_sent_to_the_vendors_page(world: World, tenant: Tenant, slug: str, slot: str) -> None:
     parts = replace(world.parts, catalog=CATALOG, apps={}, hosts={}, policy=AddressPolicy())
-    await save_app(parts, tenant.org_id, slug, APP)
+    hosts = {name: value for name, value in options_of(slug).items() if name in ("org_url", "base_url")}
+    await save_app(parts, tenant.org_id, slug, APP, hosts=hosts)
     begun = await begin(parts, tenant.org_id, Wish(slug, slot, options_of(slug)))
     onward = await open_attempt(parts, begun.url.rpartition("/")[2], None)
     url, query = urlsplit(onward.url), parse_qs(urlsplit(onward.url).query)

@@ -143,9 +143,15 @@ async def disconnect(here: Opened, connection: str, yes: bool) -> None:
 @click.option("--credential", "credentials", multiple=True, metavar="NAME=-|@FILE", help="As for `tieline connect`.")
 @click.option("--by", metavar="SLOT", help="The way to authenticate, if it is to be another than now.")
 @click.option("--expires", type=LATER, help="When the credential ends, to be warned before.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Set an option; the others stay.")
 @opened
 async def rotate(
-    here: Opened, connection: str, credentials: tuple[str, ...], by: str | None, expires: datetime | None
+    here: Opened,
+    connection: str,
+    credentials: tuple[str, ...],
+    by: str | None,
+    expires: datetime | None,
+    options: tuple[str, ...],
 ) -> None:
     """Put a new credential for the same account in force; this also reconnects."""
     from tieline.flows.connect import given_way, replace_credential
@@ -153,9 +159,13 @@ async def rotate(
 
     async with here.work() as work:
         standing = await get_connection(work, connection)
-    auth = given_way(here.parts.catalog.provider(standing.provider), by or standing.auth)
+    provider = here.parts.catalog.provider(standing.provider)
+    auth = given_way(provider, by or standing.auth)
     given = read_credential(auth, credentials)
-    changed = await replace_credential(here.parts, here.org.id, connection, given, by=auth.slot, expires_at=expires)
+    chosen = read_options(provider, options, standing.options) if options else None
+    changed = await replace_credential(
+        here.parts, here.org.id, connection, given, by=auth.slot, expires_at=expires, options=chosen
+    )
     _told(here, changed, "Its new credential is in force")
 
 

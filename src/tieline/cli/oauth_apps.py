@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tieline.cli.given import read_credential
+from tieline.cli.given import read_credential, split_pairs
 from tieline.cli.session import NounGroup, Opened, opened
 from tieline.cli.show import Columns, at, say, show_json, show_listing
 
@@ -68,8 +68,11 @@ async def availability(here: Opened) -> None:
     metavar="NAME=VALUE|-|@FILE",
     help="client_id, client_secret, private_key, key_id, app_id or slug; secrets as for `tieline connect`.",
 )
+@click.option(
+    "--option", "hosts", multiple=True, metavar="NAME=VALUE", help="The server that it belongs to, if not the vendor's."
+)
 @opened
-async def set_(here: Opened, provider: str, fields: tuple[str, ...]) -> None:
+async def set_(here: Opened, provider: str, fields: tuple[str, ...], hosts: tuple[str, ...]) -> None:
     """Set the organization's app at a provider, whole, in the place of one that it had."""
     from tieline.flows.apps import save_app
     from tieline.flows.returns import callback_url
@@ -78,7 +81,7 @@ async def set_(here: Opened, provider: str, fields: tuple[str, ...]) -> None:
 
     declared = here.parts.catalog.provider(provider)
     given = read_credential(Custom(OAuthApp, help=declared.app_help), fields)
-    saved = await save_app(here.parts, here.org.id, provider, given)
+    saved = await save_app(here.parts, here.org.id, provider, given, hosts=split_pairs("--option", hosts))
     if here.session.json:
         show_json(app_row(saved))
         return

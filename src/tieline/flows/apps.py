@@ -55,7 +55,11 @@ def missing_fields(auth: Auth, app: OAuthApp | None) -> tuple[str, ...]:
 
 def host_names(auth: Auth) -> set[str]:
     """The hosts and options that name where a way's addresses lead to."""
-    templates = [value for name, value in vars(auth).items() if name.endswith("_url") and isinstance(value, str)]
+    return names_in_host(*(value for name, value in vars(auth).items() if name.endswith("_url") and value))
+
+
+def names_in_host(*templates: str) -> set[str]:
+    """The placeholders in that part of URL templates which says where they lead to."""
     heads = (_HEAD.match(template) for template in templates)
     return {name for head in heads if head for _, name, _, _ in Formatter().parse(head[0]) if name}
 
@@ -67,39 +71,46 @@ async def find_app(
     auth: Auth,
     *,
     client_id: str | None = None,
-    own_only: bool = False,
+    hosts: Mapping[str, str] | None = None,
 ) -> OAuthApp | None:
-    """The organization's own app, else the operator's unless `own_only`; `None` for a way that needs none.
+    """The organization's own app, else the operator's; `None` for a way that needs none.
 
-    `client_id` asks for the one that a standing grant was given to. Raises `VaultError`.
+    `hosts` are the connection's options by which it leads to another server than the vendor's: the operator's app is shown to none of
+    those, the organization's to those alone that it was set up for. `client_id` asks for the app that a standing grant was given
+    to. Raises `VaultError`.
     """
     if not app_fields(auth):
         return None
-    platform = None if own_only else parts.apps.get(provider.slug)
+    given = dict(hosts or {})
+    platform = None if given else parts.apps.get(provider.slug)
     if platform and platform.client_id == client_id:
         return platform
     async with parts.db.work(org_id) as work:
         own = await store.get_app(work, provider.slug)
-        if own is None:
+        if own is None or own.hosts != given:
             return platform
         plain = await parts.vault.open(own.sealed.sealed, _place(own))
         await record(work, parts, "oauth_app.opened", own.id, provider=provider.slug, version=own.version)
     return OAuthApp.model_validate_json(plain)
 
 
-async def save_app(parts: Parts, org_id: str, slug: str, given: Mapping[str, Any]) -> SealedApp:
+async def save_app(
+    parts: Parts, org_id: str, slug: str, given: Mapping[str, Any], *, hosts: Mapping[str, str] | None = None
+) -> SealedApp:
     """Set up the organization's app at a provider, in the place of one that it had.
 
+    `hosts` are options that name the server which it belongs to, if it is not the vendor's: `{"org_url": "https://acme.okta.com"}`.
     Raises `Invalid`, also if none of the provider's ways could be taken with it, `Conflict` or `VaultError`.
     """
     provider = parts.catalog.provider(slug)
     app = parse_app(given)
     _refuse_useless(provider, app)
+    at = _checked_hosts(provider, hosts or {})
     async with parts.db.work(org_id) as work:
         standing = await store.get_app(work, slug, lock=True)
-        row = await _seal(parts, org_id, slug, app, standing)
+        row = await _seal(parts, org_id, slug, app, at, standing)
         await (store.replace_app(work, row) if standing else store.add_app(work, row))
-        told = {"provider": slug, "version": row.version, "fingerprint": row.fingerprint}
+        told = {"provider": slug, "version": row.version, "fingerprint": row.fingerprint, "hosts": at}
         await record(work, parts, "oauth_app.saved", row.id, **told)
     return row
 
@@ -159,6 +170,23 @@ def _judge(provider: Provider[Any], auth: Auth, own: SealedApp | None, platform:
     return Availability(provider.slug, auth, source, tuple(sorted(app_fields(auth) - held)))
 
 
+def _checked_hosts(provider: Provider[Any], given: Mapping[str, str]) -> dict[str, str]:
+    """The options that name an app's server; raises `Invalid` if one does not, or if one that must be there is missing."""
+    ways = [host_names(auth) for auth in provider.modes if app_fields(auth)]
+    known = {name for names in ways for name in names} & set(provider.options.model_fields)
+    if unknown := sorted(set(given) - known):
+        wrong = [{"field": f"hosts.{name}"[:80], "problem": "names no server"} for name in unknown]
+        advice = f"Those that do: {', '.join(sorted(known)) or 'none'}."
+        raise Invalid(f"{len(unknown)} of the hosts name no server of {provider.name}", advice=advice, fields=wrong)
+    needed = set.intersection(*ways) - set(provider.hosts) if ways else set()
+    if missing := sorted(needed & known - set(given)):
+        wrong = [{"field": f"hosts.{name}", "problem": "is missing"} for name in missing]
+        raise Invalid(
+            f"Say whose app it is: {', '.join(missing)}", advice="It is shown to no other server.", fields=wrong
+        )
+    return {name: str(value).rstrip("/") for name, value in given.items()}
+
+
 def _refuse_useless(provider: Provider[Any], app: OAuthApp) -> None:
     ways = [auth for auth in provider.modes if app_fields(auth)]
     if not ways:
@@ -182,7 +210,9 @@ def _place(app: SealedApp) -> Place:
     return Place(app.org_id, app.id, _SLOT, app.version)
 
 
-async def _seal(parts: Parts, org_id: str, slug: str, app: OAuthApp, standing: SealedApp | None) -> SealedApp:
+async def _seal(
+    parts: Parts, org_id: str, slug: str, app: OAuthApp, hosts: dict[str, str], standing: SealedApp | None
+) -> SealedApp:
     """The row for an app: the one that there is in a next version, or a first one."""
     now, plain = parts.clock.now(), credential_bytes(app)
     app_id, version = (standing.id, standing.version + 1) if standing else (new_id("oapp"), 1)
@@ -196,6 +226,7 @@ async def _seal(parts: Parts, org_id: str, slug: str, app: OAuthApp, standing: S
         provider=slug,
         client_id=app.client_id,
         fields=_fields(app),
+        hosts=hosts,
         version=version,
         sealed=Ciphertext(sealed),
         key_id=key_id_of(sealed),

@@ -1,7 +1,7 @@
 """Authorize: a person goes to the provider, and comes back with what a credential is made of.
 
-`begin` notes what is wanted and gives an address; the first browser that opens it is bound to the attempt and sent on; `finish` takes
-what it comes back with, once. From there it is the same way as with a credential that was given: `establish`. What each round
+`begin` notes what is wanted and gives an address; the first browser in which a person agrees there (`consent`) is bound to the attempt
+and sent on; `finish` takes what it comes back with, once. Whoever began it must still be allowed to, both times. From there it is the same way as with a credential that was given: `establish`. What each round
 carries (verifier, nonce) is made when the browser is sent, sealed, and good for that round alone.
 """
 
@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from tieline.access.actor import acting_as, current_actor
+from tieline.access.standing import must_still_be
 from tieline.errors import Invalid, RequestError, TielineError
 from tieline.flows.apps import missing_fields
 from tieline.flows.audit import record
@@ -88,7 +89,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Begun:
-    """An attempt, and the address that opens it for the first browser that comes."""
+    """An attempt, and the address at which a person is asked and the first browser that goes on is bound."""
 
     attempt: Attempt
     url: str = field(repr=False)
@@ -150,28 +151,43 @@ async def begin(parts: Parts, org_id: str, wish: Wish) -> Begun:
 async def open_attempt(parts: Parts, ticket: str, browser: str | None) -> Onward:
     """Bind an attempt to the first browser that opens it, and say where at the provider it is to go.
 
-    `browser` is the cookie that it has, if any. Raises `SignInLost` for any other browser, `SignInExpired`, or an error of what
-    was set up.
+    `browser` is the cookie that it has, if any. Raises what `find_open` does, or an error of what was set up.
     """
-    org_id, attempt_id = read_ticket(parts.keys.state_key, ticket)
-    async with parts.db.work(org_id) as work:
-        attempt = await store.get_attempt(work, attempt_id)
-    if attempt.status_at(parts.clock.now()) == "expired":
-        raise _expired()
-    cookie = browser if browser and _BROWSER.fullmatch(browser) else secrets.token_hex(32)
-    if attempt.browser_hash not in (None, hash_browser(cookie)):
-        raise SignInLost("This sign-in was opened in another browser")
-    if attempt.status != "pending" or attempt.round >= MAX_ROUNDS:
-        raise SignInLost("This sign-in is under way or over")
+    cookie = cookie_for(browser)
+    attempt = await find_open(parts, ticket, cookie)
     with acting_as(attempt.created_by):
         carried = fresh_round(await open_carried(parts, attempt))
         url = await _address(parts, replace(attempt, round=attempt.round + 1), carried, browser=cookie)
-        sealed = await seal_carried(parts, org_id, attempt_id, carried)
+        sealed = await seal_carried(parts, attempt.org_id, attempt.id, carried)
     bound, key_id, now = hash_browser(cookie), key_id_of(sealed.sealed), parts.clock.now()
-    async with parts.db.work(org_id) as work:
+    async with parts.db.work(attempt.org_id) as work:
         if not await store.open_round(work, attempt, browser_hash=bound, sealed=sealed, key_id=key_id, now=now):
             raise SignInLost("This sign-in was opened twice at the same time")
     return Onward(url, cookie)
+
+
+async def find_open(parts: Parts, ticket: str, cookie: str) -> Attempt:
+    """The attempt of a ticket, which the browser with this cookie may open.
+
+    Raises `SignInLost` for any other browser than the first, `SignInExpired`, or `NotAllowed` if whoever began it may not any more.
+    """
+    org_id, attempt_id = read_ticket(parts.keys.state_key, ticket)
+    now = parts.clock.now()
+    async with parts.db.work(org_id) as work:
+        attempt = await store.get_attempt(work, attempt_id)
+        if attempt.status_at(now) == "expired":
+            raise _expired()
+        if attempt.browser_hash not in (None, hash_browser(cookie)):
+            raise SignInLost("This sign-in was opened in another browser")
+        if attempt.status != "pending" or attempt.round >= MAX_ROUNDS:
+            raise SignInLost("This sign-in is under way or over")
+        await must_still_be(work, attempt.created_by, "admin", now=now)
+    return attempt
+
+
+def cookie_for(browser: str | None) -> str:
+    """The cookie that a browser has, if it is one of ours, or a new one."""
+    return browser if browser and _BROWSER.fullmatch(browser) else secrets.token_hex(32)
 
 
 async def finish(parts: Parts, slug: str, query: Mapping[str, str], browser: str | None) -> Onward | Finished:
@@ -257,6 +273,8 @@ async def _take(
     parts: Parts, provider: Provider[Any], attempt: Attempt, query: Mapping[str, str], browser: str
 ) -> Onward | Connection:
     """From what came back to a live connection, or to one more round."""
+    async with parts.db.work(attempt.org_id) as work:
+        await must_still_be(work, attempt.created_by, "admin", now=parts.clock.now())
     auth, carried = redirecting_way(provider, attempt.slot), await open_carried(parts, attempt)
     options = parse_options(provider, carried.options)
     context = await auth_context(parts, attempt.org_id, provider, auth, options)

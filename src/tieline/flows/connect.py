@@ -7,7 +7,7 @@ this is a new connection, a reconnection or another account is told by the accou
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -121,17 +121,21 @@ async def replace_credential(
     *,
     by: str | None = None,
     expires_at: datetime | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Connection:
-    """Rotate, reconnect, or switch to another way: verify a credential for the same account, then put it in force."""
+    """Rotate, reconnect, or switch to another way: verify a credential for the same account, then put it in force.
+
+    `options` take the place of those that stand; by them the account may have moved to another address.
+    """
     async with parts.db.work(org_id) as work:
         connection = await live(work, connection_id)
     provider = parts.catalog.provider(connection.provider)
     auth = given_way(provider, by or connection.auth, given)
     credential = read_credential(provider, auth, given)
-    options = parse_options(provider, connection.options)
+    chosen = read_options(provider, connection.options if options is None else options)
     ends = checked_expiry(parts, expires_at)
     return await establish(
-        parts, org_id, provider, auth, options, credential, expires_at=ends, connection_id=connection_id
+        parts, org_id, provider, auth, chosen, credential, expires_at=ends, connection_id=connection_id
     )
 
 
@@ -230,15 +234,25 @@ async def _put_in_force(
     if new:
         return await seal_credential(work, parts, current, *new, expires_at=ends or told)
     slot = back_to.slot if back_to else current.auth
+    if back_to and back_to.retired_at:
+        present, former = await former_version(work, current, slot)
+        _refuse_if_changed(former, back_to)
+        await versions.swap_versions(work, present, former, now=parts.clock.now())
     in_force = await versions.get_credential(work, current.id, slot, lock=True)
     if in_force is None:
         raise Conflict("The credential was destroyed meanwhile")
-    if back_to and back_to.retired_at:
-        await versions.swap_versions(work, in_force, back_to, now=parts.clock.now())
-        in_force = back_to
+    if back_to:
+        _refuse_if_changed(in_force, back_to)
     if told and told != in_force.expires_at:
         await versions.set_expiry(work, in_force.id, told)
-    return await versions.get_credential(work, current.id, slot) or in_force
+        return replace(in_force, expires_at=told)
+    return in_force
+
+
+def _refuse_if_changed(found: SealedCredential, tried: SealedCredential) -> None:
+    """Raise `Conflict` unless what is found under the lock is what the test call was made with."""
+    if found.id != tried.id:
+        raise Conflict("The credential was replaced meanwhile", advice="Look at the connection, then try again.")
 
 
 async def _create(

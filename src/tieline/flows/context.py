@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from tieline.errors import Invalid
-from tieline.flows.apps import find_app, host_names
+from tieline.flows.apps import find_app, host_names, names_in_host
 from tieline.flows.issuer import issue_identity_token
 from tieline.flows.parts import Parts
 from tieline.sdk.auth import Auth, AuthContext, fill, make_send
@@ -24,11 +24,11 @@ async def auth_context(
 ) -> AuthContext:
     """The context for one kind of auth; `details` are what an earlier token answer told.
 
-    The operator's app, with its secret, goes to the hosts that the vendor or the operator names: a connection whose own option
-    names the host needs the organization's own app.
+    An app, with its secret, goes to the hosts that the vendor or the operator names; where a connection's own option names the host, only
+    the organization's own app goes there, if it was set up for that very host.
     """
     client_id = (details or {}).get("client_id")
-    own_only = bool(_given_hosts(parts, provider, auth, options))
+    hosts = _given_hosts(parts, provider, auth, options)
 
     async def identity_token(audience: str) -> str:
         return await issue_identity_token(parts, org_id, provider.slug, audience=audience)
@@ -40,7 +40,7 @@ async def auth_context(
         send=make_send(parts.policy, parts.clock, provider.name),
         identity_token=identity_token,
         external_id=external_id(org_id, provider.slug),
-        app=await find_app(parts, org_id, provider, auth, client_id=client_id, own_only=own_only),
+        app=await find_app(parts, org_id, provider, auth, client_id=client_id, hosts=hosts),
     )
 
 
@@ -52,13 +52,22 @@ def places_of(
     return {**(details or {}), **provider.hosts, **parts.hosts.get(provider.slug, {}), **given}
 
 
-def _given_hosts(parts: Parts, provider: Provider[Any], auth: Auth, options: Options) -> set[str]:
+def _given_hosts(parts: Parts, provider: Provider[Any], auth: Auth, options: Options) -> dict[str, str]:
     """The options that name a host of a way's addresses, other than the one that would be there without them."""
     usual = {**provider.hosts, **parts.hosts.get(provider.slug, {})}
     given = {
         name: str(value).rstrip("/") for name, value in options.model_dump(mode="json").items() if value is not None
     }
-    return {name for name in host_names(auth) & set(given) if given[name] != usual.get(name, "").rstrip("/")}
+    return {
+        name: given[name] for name in host_names(auth) & set(given) if given[name] != usual.get(name, "").rstrip("/")
+    }
+
+
+def moved_addresses(parts: Parts, provider: Provider[Any], auth: Auth, standing: Options, chosen: Options) -> set[str]:
+    """The options by which a connection's credential would go to another address than before."""
+    named = host_names(auth) | names_in_host(provider.base_url, *provider.origins)
+    before, after = places_of(parts, provider, standing), places_of(parts, provider, chosen)
+    return {name for name in named if before.get(name, "").rstrip("/") != after.get(name, "").rstrip("/")}
 
 
 def base_url_of(parts: Parts, provider: Provider[Any], options: Options) -> str:

@@ -96,8 +96,8 @@ async def reseal(parts: Parts, row: SealedCredential, credential: Credential) ->
 
 
 async def former_version(work: Work, connection: Connection, slot: str) -> tuple[SealedCredential, SealedCredential]:
-    """The version in force of a slot and the one before it; raises `Conflict` if that one is no longer kept."""
-    kept = [row for row in await store.list_credentials(work, connection.id) if row.slot == slot]
+    """The version in force of a slot and the one before it, both locked; raises `Conflict` if that one is no longer kept."""
+    kept = [row for row in await store.list_credentials(work, connection.id, lock=True) if row.slot == slot]
     in_force = [row for row in kept if row.retired_at is None]
     former = [row for row in kept if row.retired_at is not None]
     if not in_force or not former:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tieline import faults
 from tieline.errors import NotFound, ProviderError, TielineError, VaultError
+from tieline.flows.apart import do_apart
 from tieline.flows.audit import record
 from tieline.flows.context import auth_context
 from tieline.flows.credentials import Held, open_row, place_of
@@ -53,7 +54,8 @@ async def disconnect(parts: Parts, org_id: str, connection_id: str) -> Disconnec
     async with parts.db.work(org_id) as work:
         connection = await live(work, connection_id, lock=True)
         provider = _provider(parts, connection)
-        kept = [row for row in await credentials.list_credentials(work, connection_id) if _is_revocable(provider, row)]
+        held = await credentials.list_credentials(work, connection_id, lock=True)  # a refresh under way ends first
+        kept = [row for row in held if _is_revocable(provider, row)]
         for row in kept:
             await revocations.save_revocation(work, _to_revoke(connection, row, now))
         await credentials.destroy_credentials(work, connection_id)
@@ -75,7 +77,7 @@ async def retry_revocations(parts: Parts) -> int:
     """Try again what could not be revoked, over all organizations; how many were."""
     async with parts.db.system() as work:
         due = await revocations.list_due(work, now=parts.clock.now())
-    return sum([await revoke(parts, org_id, revocation_id) for org_id, revocation_id in due])
+    return sum([await do_apart(revoke(parts, org_id, revocation_id)) for org_id, revocation_id in due])
 
 
 async def revoke(parts: Parts, org_id: str, revocation_id: str) -> bool:
@@ -96,7 +98,16 @@ async def revoke(parts: Parts, org_id: str, revocation_id: str) -> bool:
             return False
         await revocations.destroy_revocation(work, revocation_id)
         done = "credential.revoked" if told else "credential.not_revoked"
-        await record(work, parts, done, taken.connection_id, slot=taken.slot, version=taken.version, reason=reason)
+        await record(
+            work,
+            parts,
+            done,
+            taken.connection_id,
+            slot=taken.slot,
+            version=taken.version,
+            serial=taken.serial,
+            reason=reason,
+        )
     return bool(told)
 
 

@@ -6,6 +6,7 @@ import math
 from datetime import datetime, timedelta
 
 from tieline.errors import NotFound
+from tieline.flows.apart import do_apart
 from tieline.flows.audit import record
 from tieline.flows.parts import Parts
 from tieline.flows.states import TRANSITIONS, move_connection
@@ -22,7 +23,7 @@ async def mind_expiry(parts: Parts) -> int:
     """Warn of each credential that ends soon, once at 14, 7 and 1 days, and stop those that have ended; how many moved."""
     async with parts.db.system() as work:
         ending = await credentials.list_ending(work, before=parts.clock.now() + timedelta(days=WARN_AT_DAYS[0]))
-    return sum([await _mind(parts, *one) for one in ending])
+    return sum([await do_apart(_mind(parts, *one)) for one in ending])
 
 
 def due_warning(expires_at: datetime, now: datetime, warned_days: int | None) -> int | None:

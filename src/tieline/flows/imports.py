@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ _SIDE_BY_SIDE = 4
 _FIELDS = {"provider", "name", "by", "expires_at", "options", "credential"}
 
 Told = Callable[["Imported"], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,20 +80,34 @@ def read_rows(content: bytes, format: Literal["csv", "json"]) -> list[Row]:
 async def import_rows(
     parts: Parts, org_id: str, rows: Sequence[Row], *, dry_run: bool = False, told: Told = lambda _: None
 ) -> list[Imported]:
-    """Connect each row's account, or only try whether it could be; the report is in the order of the rows."""
+    """Connect each row's account, or only try whether it could be; the report is in the order of the rows.
+
+    Cut off, it ends the rows that are at work, begins no other, and records what was done until then.
+    """
     slots = asyncio.Semaphore(_SIDE_BY_SIDE)
 
     async def one(row: Row) -> Imported:
         async with slots:
-            done = await _import(parts, org_id, row, dry_run=dry_run)
-        told(done)
-        return done
+            return await _import(parts, org_id, row, dry_run=dry_run)
 
-    report = list(await asyncio.gather(*(one(row) for row in rows)))
+    tasks = [asyncio.create_task(one(row)) for row in rows]
+    try:
+        for ended in asyncio.as_completed(tasks):
+            told(await ended)
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        report = [outcome for outcome in outcomes if isinstance(outcome, Imported)]
+        await _record(parts, org_id, rows, report, dry_run=dry_run)
+    return report
+
+
+async def _record(parts: Parts, org_id: str, rows: Sequence[Row], report: list[Imported], *, dry_run: bool) -> None:
     counts = {status: sum(one.status == status for one in report) for status in ("connected", "exists", "refused")}
+    counts["not_done"] = len(rows) - len(report)
     async with parts.db.work(org_id) as work:
         await record(work, parts, "connections.imported", None, rows=len(rows), dry_run=dry_run, **counts)
-    return report
 
 
 async def _import(parts: Parts, org_id: str, row: Row, *, dry_run: bool) -> Imported:
@@ -109,6 +125,12 @@ async def _import(parts: Parts, org_id: str, row: Row, *, dry_run: bool) -> Impo
         return Imported(row.number, "refused", slug, error=error)
     except TielineError as error:
         return Imported(row.number, "refused", slug, error=error)
+    except Exception as error:  # noqa: BLE001  whatever it is, the other rows and the report are owed
+        _log.error("A row of an import failed", extra={"row": row.number}, exc_info=error)
+        told = TielineError(
+            "Something went wrong inside Tieline", advice="Look at the log, then import this row again."
+        )
+        return Imported(row.number, "refused", slug, error=told)
 
 
 async def _try(parts: Parts, org_id: str, row: Row, attempt: Attempt) -> Imported:

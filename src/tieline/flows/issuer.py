@@ -6,6 +6,7 @@ A customer's cloud is told to trust that issuer for one subject, `organization:<
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from tieline.flows.audit import record
 from tieline.flows.parts import Parts
 from tieline.ids import new_id
 from tieline.store import issuer_keys as store
@@ -28,22 +30,26 @@ SIGNS_FOR = timedelta(days=90)
 PUBLISHED_AFTER = timedelta(days=7)
 """How long a key that no longer signs is still published, for those who cache the set."""
 
+_log = logging.getLogger(__name__)
+
 
 async def issue_identity_token(parts: Parts, org_id: str, provider: str, *, audience: str) -> str:
-    """A token that says which organization asks, for one audience and five minutes."""
-    key = await _signing_key(parts)
+    """A token that says which organization asks, for one audience and five minutes; it is given once that is recorded."""
+    key = await _signing_key(parts, org_id)
     place = Place("platform", key.id, "issuer", 0)
     private = RSAKey.import_key(orjson.loads(await parts.vault.open(key.sealed.sealed, place)))
-    now = parts.clock.now()
+    now, token_id = parts.clock.now(), new_id("jti")
     claims = {
         "iss": parts.public_url,
         "sub": subject_of(org_id),
         "aud": audience,
         "iat": int(now.timestamp()),
         "exp": int((now + LIFETIME).timestamp()),
-        "jti": new_id("jti"),
+        "jti": token_id,
         "provider": provider,
     }
+    async with parts.db.work(org_id) as work:
+        await record(work, parts, "identity_token.issued", token_id, audience=audience, provider=provider)
     return jwt.encode({"alg": ALGORITHM, "kid": key.id, "typ": "JWT"}, claims, private, algorithms=[ALGORITHM])
 
 
@@ -77,21 +83,33 @@ async def renew_issuer_keys(parts: Parts) -> None:
     async with parts.db.system() as work:
         if not await store.list_issuer_keys(work):
             return
-        await store.destroy_issuer_keys(work, before=parts.clock.now() - SIGNS_FOR - PUBLISHED_AFTER)
+        destroyed = await store.destroy_issuer_keys(work, before=parts.clock.now() - SIGNS_FOR - PUBLISHED_AFTER)
+    if destroyed:
+        _log.info("Issuer keys that nobody needs any more were destroyed", extra={"count": destroyed})
     await _signing_key(parts)
 
 
-async def _signing_key(parts: Parts) -> IssuerKey:
+async def _signing_key(parts: Parts, org_id: str | None = None) -> IssuerKey:
+    """The key that signs now. One that must be made is logged, and recorded in the organization that asks, if one does."""
     async with parts.db.system() as work:
         keys = await store.list_issuer_keys(work)
-    if keys and keys[0].created_at > parts.clock.now() - SIGNS_FOR:
-        return keys[0]
+    if signing := _signing(parts, keys):
+        return signing
     async with parts.db.system() as work:
         await store.lock_issuer_keys(work)
-        again = await store.list_issuer_keys(work)
-        if again[:1] != keys[:1]:  # another process was faster
-            return again[0]
-        return await _make_key(work, parts)
+        if signing := _signing(parts, await store.list_issuer_keys(work)):  # another process was faster
+            return signing
+        key = await _make_key(work, parts)
+    _log.info("An issuer key was made", extra={"issuer_key": key.id})
+    if org_id:
+        async with parts.db.work(org_id) as own:
+            await record(own, parts, "issuer_key.created", key.id)
+    return key
+
+
+def _signing(parts: Parts, keys: list[IssuerKey]) -> IssuerKey | None:
+    """The newest, unless it has signed for long enough."""
+    return keys[0] if keys and keys[0].created_at > parts.clock.now() - SIGNS_FOR else None
 
 
 async def _make_key(work: SystemWork, parts: Parts) -> IssuerKey:

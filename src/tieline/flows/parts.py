@@ -36,7 +36,7 @@ class PlatformKeys(Protocol):
 
     @property
     def session_key(self) -> bytes:
-        """Hashes session cookies and sign-in links, and signs what a session's forms carry."""
+        """Hashes session cookies, sign-in links and requests that may be repeated, and signs what a session's forms carry."""
         ...
 
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tieline.catalog.compile import compile_operation
-from tieline.errors import DeclarationError, Invalid
+from tieline.errors import Conflict, DeclarationError, Invalid
 from tieline.flows.audit import record
 from tieline.flows.connect import checked_name, read_options, refuse_other_account
+from tieline.flows.context import moved_addresses
 from tieline.flows.credentials import open_credential
 from tieline.flows.parts import Parts
+from tieline.flows.reach import parse_options
 from tieline.flows.states import live
 from tieline.flows.verify import verify
 from tieline.sdk.cel import CelError
@@ -28,7 +30,10 @@ async def reconfigure(
     options: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Connection:
-    """Change a connection's name, options or overrides; new options must open the same account."""
+    """Change a connection's name, options or overrides; new options must open the same account.
+
+    An option that leads to another address is refused: whoever may change it would be sent the stored credential.
+    """
     async with parts.db.work(org_id) as work:
         connection = await live(work, connection_id)
     provider = parts.catalog.provider(connection.provider)
@@ -49,6 +54,14 @@ async def _verified_options(
     parts: Parts, provider: Provider[Any], connection: Connection, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     chosen = read_options(provider, options)
+    standing = parse_options(provider, connection.options)
+    if moved := moved_addresses(parts, provider, provider.mode(connection.auth), standing, chosen):
+        problems = [{"field": f"options.{name}", "problem": "leads to another address"} for name in sorted(moved)]
+        raise Conflict(
+            f"{', '.join(sorted(moved))}: the stored credential is not sent to another address",
+            advice="Give the credential anew with these options: `tieline connections rotate --option`.",
+            fields=problems,
+        )
     async with parts.db.work(connection.org_id) as work:
         held = await open_credential(work, parts, provider, connection)
     verified = await verify(parts, connection.org_id, provider, chosen, held, connection=connection)

@@ -17,7 +17,7 @@ from tieline.errors import Conflict, VaultError
 from tieline.flows.parts import Parts
 from tieline.ids import to_uuid
 from tieline.store.sealed import SealedRow, SealedTable, count_by_key, exchange, list_under, sealed_tables
-from tieline.vault import Place, key_id_of, retire
+from tieline.vault import Place, key_id_of, load_or_create, retire
 
 RESTS_FOR = timedelta(minutes=10)
 """How long after a rotation the former key cannot be retired."""
@@ -97,7 +97,13 @@ async def list_keys(parts: Parts) -> list[KeyUsage]:
 
 
 async def retire_key(parts: Parts, path: Path, key_id: str) -> None:
-    """Remove a key from the key ring file, for good; raises `Conflict` while anything needs it or may be about to.
+    """Remove a key from the key ring file, for good; raises what `check_retirable` does."""
+    await check_retirable(parts, path, key_id)
+    retire(path, key_id)
+
+
+async def check_retirable(parts: Parts, path: Path, key_id: str) -> None:
+    """Raise `Conflict` while anything needs a key or may be about to, and `KeyRingError` if it is current or not in the file.
 
     What was sealed a moment before a rotation may not be stored yet, so a key rests for a while after it was last current.
     """
@@ -109,7 +115,7 @@ async def retire_key(parts: Parts, path: Path, key_id: str) -> None:
             f"{key_id} was current until a moment ago, and may be sealing something yet",
             advice=f"Try again after {ready_at:%H:%M:%S} UTC.",
         )
-    retire(path, key_id)
+    load_or_create(path, may_create=False).minus(key_id)
 
 
 async def key_usage(parts: Parts) -> dict[str, int]:

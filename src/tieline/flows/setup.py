@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,11 +16,16 @@ from tieline.store.oauth_apps import SealedApp
 
 
 def setup_row(
-    provider: Provider[Any], *, public_url: str, external_id: str | None = None, subject: str | None = None
+    provider: Provider[Any],
+    *,
+    public_url: str,
+    hosts: Mapping[str, str],
+    external_id: str | None = None,
+    subject: str | None = None,
 ) -> JsonRow:
     """What a person needs to connect, for the recommended way, and below `ways` for each.
 
-    Forms are JSON Schemas (secrets are `writeOnly`). `external_id` is what the organization's roles at the provider must ask for,
+    Forms are JSON Schemas (secrets are `writeOnly`). `hosts` are the addresses that the operator put in place of the vendor's. `external_id` is what the organization's roles at the provider must ask for,
     and `subject` whom they trust where no secret is kept.
     """
     recommended = provider.mode()
@@ -32,7 +38,7 @@ def setup_row(
         "needs": sorted({need for operation in provider.operations for need in operation.needs}),
         "credential": recommended.credential.model_json_schema(),
         "options": provider.options.model_json_schema(),
-        "hosts": dict(provider.hosts),
+        "hosts": {**provider.hosts, **hosts},
         "ways": [
             way_row(provider, auth, public_url=public_url, external_id=external_id, subject=subject)
             for auth in provider.modes
@@ -66,6 +72,11 @@ def way_row(
     }
 
 
+def is_told_apart(auth: Auth) -> bool:
+    """Whether a way's setup at the provider names the organization, so that no other can use it."""
+    return auth.kind == "role" or bool(getattr(auth, "keyless", False))
+
+
 def availability_row(found: Availability, provider: Provider[Any], *, public_url: str) -> JsonRow:
     """Whether a way that needs an app can be taken, and where the app is made."""
     return {
@@ -86,6 +97,7 @@ def app_row(app: SealedApp) -> JsonRow:
         "provider": app.provider,
         "client_id": app.client_id,
         "fields": list(app.fields),
+        "hosts": dict(app.hosts),
         "version": app.version,
         "fingerprint": app.fingerprint,
         "created_at": moment(app.created_at),

@@ -24,6 +24,7 @@ MAX_STATE: Final = 500
 
 _TICKET: Final = "t1."
 _STATE: Final = "s1."
+_CONSENT: Final = "c1."
 _TICKET_FORM: Final = struct.Struct(">16s16s")
 _STATE_FORM: Final = struct.Struct(">16s16sI")
 
@@ -80,6 +81,17 @@ def read_state(key: bytes, state: str, fit: Fit) -> Claim:
         raise lost()
     org, attempt, round = _STATE_FORM.unpack(_checked(key, _STATE, state, _STATE_FORM.size, *_bytes(fit)))
     return Claim(from_uuid("org", UUID(bytes=org)), from_uuid("att", UUID(bytes=attempt)), round)
+
+
+def write_consent(key: bytes, ticket: str, browser: str) -> str:
+    """What the form of a ticket's page carries in one browser, by which its answer is known to come from that page."""
+    return _CONSENT + _encode(_sign(key, _CONSENT, ticket, browser))
+
+
+def check_consent(key: bytes, ticket: str, browser: str, consent: str) -> None:
+    """Raises `SignInLost` unless it was written for this ticket and browser."""
+    if not hmac.compare_digest(consent.encode(), write_consent(key, ticket, browser).encode()):
+        raise lost()
 
 
 def hash_browser(browser: str) -> bytes:

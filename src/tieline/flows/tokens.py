@@ -11,27 +11,21 @@ import logging
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import httpx2
 
-from tieline import faults
-from tieline.errors import ProviderError, RateLimited, Unauthorised, Unavailable
-from tieline.flows.audit import record
-from tieline.flows.credentials import Held, open_row, reseal
+from tieline.errors import RateLimited, Unauthorised, Unavailable
+from tieline.flows.credentials import Held, open_row
 from tieline.flows.parts import Parts
-from tieline.flows.scopes import note_scopes
+from tieline.flows.refresh import Refresh, refresh_stored
 from tieline.sdk.auth import AuthContext, Credential, Grant, Mints, Refreshes, ShortLived
 from tieline.sdk.provider import Provider
 from tieline.store import credentials as store
 from tieline.store.connections import Connection
-from tieline.store.credentials import SealedCredential
-from tieline.store.db import Work
-from tieline.vault import key_id_of
 
 LONGEST_MARGIN = timedelta(minutes=15)
-COOL_DOWN = timedelta(seconds=30)
-"""How long nobody tries a refresh again after one that failed for the provider's reasons."""
 
 _LAST_MOMENT = 17.0  # seconds; the provider has 15 of them
 _log = logging.getLogger(__name__)
@@ -90,8 +84,10 @@ class Signer:
 
     @property
     def _key(self) -> str:
-        row = self.held.row
-        return f"{row.id}/{row.version}" if row else ""
+        """What a minted token depends on: the credential, the addresses and the app."""
+        row, app = self.held.row, self._context.app
+        around = (sorted(self._context.places.items()), app.client_id if app else None)
+        return f"{row.id}/{row.version}/{sha256(repr(around).encode()).hexdigest()}" if row else ""
 
     async def _mint(self, auth: Mints) -> ShortLived:
         now = self._parts.clock.now()
@@ -137,11 +133,11 @@ class Signer:
         row, auth = self.held.row, self.held.auth
         if row is None or self._connection is None or not isinstance(auth, Refreshes):
             return
-        async with self._parts.flights.lock(row.id):
+        flights = self._parts.flights
+        async with flights.lock(row.id), flights.turn(row.org_id):
             if not await self._find_newer():
-                self.held = await _refresh_stored(
-                    self._parts, self._provider, self._connection, self.held, self._context
-                )
+                refresh = Refresh(self._parts, self._provider, self._connection, auth, self._context)
+                self.held = await refresh_stored(refresh, self.held)
 
     async def _find_newer(self) -> bool:
         """Take over what another task, another process or a person has put in force since."""
@@ -173,73 +169,3 @@ def is_due(token: ShortLived, now: datetime) -> bool:
     if isinstance(token, Grant) and token.obtained_at:
         margin = min(LONGEST_MARGIN, (token.expires_at - token.obtained_at) / 5)
     return token.expires_at - margin * random.uniform(0.8, 1) <= now  # noqa: S311  spreads load, keeps no secret
-
-
-async def _refresh_stored(
-    parts: Parts, provider: Provider[Any], connection: Connection, held: Held, context: AuthContext
-) -> Held:
-    """Refresh a stored grant, or take over what another process has refreshed meanwhile.
-
-    That a refresh begins is noted before the provider is asked: if the process dies between the answer and the commit, the
-    next one knows that the refresh token it tries may have been used, and says so if the provider refuses it.
-    """
-    row, now = held.row, parts.clock.now()
-    assert row is not None  # noqa: S101  only stored grants come here
-    async with parts.db.work(row.org_id) as work:
-        interrupted = await store.begin_refresh(work, row.id, serial=row.serial, now=now)
-    faults.passing("refresh.begun")
-    failed: ProviderError
-    async with parts.db.work(row.org_id) as work:
-        current = await store.get_credential(work, row.connection_id, row.slot, lock=True)
-        if current is None:
-            raise Unauthorised(f"{connection.name} has no credential any more")
-        if (current.version, current.serial) != (row.version, row.serial):
-            return await open_row(parts, held.auth, current)
-        try:
-            grant = await _ask(parts, provider, held, current, context)
-        except ProviderError as error:
-            failed = error
-        else:
-            faults.passing("refresh.answered")
-            return await _store(work, parts, provider, connection, held, current, grant)
-        wait = isinstance(failed, Unavailable | RateLimited)
-        await store.note_failed_refresh(work, row.id, after=now + COOL_DOWN if wait else None)
-        await record(
-            work, parts, "token.refresh_failed", connection.id, reason=failed.slug, interrupted=bool(interrupted)
-        )
-    if interrupted and isinstance(failed, Unauthorised):
-        message = (
-            f"{provider.name} refused the refresh token: an earlier refresh was cut short before it could be saved"
-        )
-        raise Unauthorised(message, **failed.details)
-    raise failed
-
-
-async def _ask(
-    parts: Parts, provider: Provider[Any], held: Held, current: SealedCredential, context: AuthContext
-) -> Grant:
-    if current.refresh_after and current.refresh_after > parts.clock.now():
-        raise Unavailable(f"{provider.name} could not refresh the token a moment ago", retry_at=current.refresh_after)
-    auth, grant = held.auth, held.credential
-    if not isinstance(auth, Refreshes) or not isinstance(grant, Grant):
-        raise TypeError("only grants are refreshed")
-    return await auth.refresh(context, grant)
-
-
-async def _store(
-    work: Work,
-    parts: Parts,
-    provider: Provider[Any],
-    connection: Connection,
-    held: Held,
-    current: SealedCredential,
-    grant: Grant,
-) -> Held:
-    sealed, now = await reseal(parts, current, grant), parts.clock.now()
-    key_id = key_id_of(sealed.sealed)
-    await store.save_refreshed(work, current, sealed, key_id, now=now)
-    if grant.scopes is not None:
-        await note_scopes(work, provider, connection, grant.scopes, now=now)
-    await record(work, parts, "token.refreshed", connection.id, slot=current.slot, serial=current.serial + 1)
-    row = await store.get_credential(work, current.connection_id, current.slot)
-    return Held(held.auth, grant, row)

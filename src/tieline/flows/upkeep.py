@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from tieline.access.actor import acting_as
+from tieline.flows.apart import do_apart
 from tieline.flows.audit import record, sign_checkpoints
 from tieline.flows.authorize import prune_attempts
 from tieline.flows.credentials import KEPT_FOR
@@ -35,13 +37,14 @@ async def destroy_former(parts: Parts) -> int:
     before = parts.clock.now() - KEPT_FOR
     async with parts.db.system() as work:
         organizations = await credentials.list_with_retired(work, before=before)
-    destroyed = 0
-    for org_id in organizations:
-        async with parts.db.work(org_id) as work:
-            count = await credentials.destroy_retired(work, before=before)
-            await record(work, parts, "credential.destroyed", None, count=count)
-            destroyed += count
-    return destroyed
+    return sum([await do_apart(_destroy_former(parts, org_id, before)) for org_id in organizations])
+
+
+async def _destroy_former(parts: Parts, org_id: str, before: datetime) -> int:
+    async with parts.db.work(org_id) as work:
+        count = await credentials.destroy_retired(work, before=before)
+        await record(work, parts, "credential.destroyed", None, count=count)
+    return count
 
 
 CHORES: tuple[Callable[[Parts], Awaitable[object]], ...] = (

@@ -45,6 +45,10 @@ class ApiKeyRow:
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
 
+    def is_live(self, now: datetime) -> bool:
+        """Whether it works: neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
 
 async def save_api_key(work: Work, row: ApiKeyRow) -> None:
     """Add a key."""
@@ -57,14 +61,20 @@ async def list_api_keys(work: Work, paging: Paging) -> Listing[ApiKeyRow]:
     return await list_page(work, query, api_keys.c.id, paging, read=lambda row: ApiKeyRow(**row._mapping))
 
 
-async def revoke_api_key(work: Work, key_id: str, *, now: datetime) -> ApiKeyRow:
-    """Make a key useless at once; raises `NotFound`. A second time changes nothing."""
+async def get_api_key(work: Work, key_id: str) -> ApiKeyRow:
+    """One key of the organization, revoked or not; raises `NotFound`."""
     mine = (api_keys.c.id == key_id) & (api_keys.c.org_id == work.org_id)
     row = (await work.connection.execute(select(api_keys).where(mine))).one_or_none()
     if row is None:
         raise NotFound(f"There is no API key {key_id!r}")
+    return ApiKeyRow(**row._mapping)
+
+
+async def revoke_api_key(work: Work, key_id: str, *, now: datetime) -> ApiKeyRow:
+    """Make a key useless at once; raises `NotFound`. A second time changes nothing."""
+    found = await get_api_key(work, key_id)
+    mine = (api_keys.c.id == key_id) & (api_keys.c.org_id == work.org_id)
     await work.connection.execute(update(api_keys).where(mine, api_keys.c.revoked_at.is_(None)).values(revoked_at=now))
-    found = ApiKeyRow(**row._mapping)
     return replace(found, revoked_at=found.revoked_at or now)
 
 

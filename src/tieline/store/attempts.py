@@ -100,11 +100,15 @@ async def open_round(
     work: Work, attempt: Attempt, *, browser_hash: bytes, sealed: Ciphertext, key_id: str, now: datetime
 ) -> bool:
     """Send the attempt on its next round in this browser; False if it is another's by now, under way, over or late."""
-    open_to_it = or_(attempts.c.browser_hash.is_(None), attempts.c.browser_hash == browser_hash)
-    query = update(attempts).where(
-        *_at(work, attempt.id, attempt.round), attempts.c.status == "pending", attempts.c.expires_at > now, open_to_it
-    )
+    query = update(attempts).where(*_open_to(work, attempt, browser_hash, now))
     values = {"browser_hash": browser_hash, "round": attempt.round + 1, "sealed": sealed, "key_id": key_id}
+    return bool((await work.connection.execute(query.values(**values))).rowcount)
+
+
+async def refuse_attempt(work: Work, attempt: Attempt, *, browser_hash: bytes, message: str, now: datetime) -> bool:
+    """End an attempt that this browser could open; False if it is another's by now, under way, over or late."""
+    query = update(attempts).where(*_open_to(work, attempt, browser_hash, now))
+    values = {"status": "failed", "error_slug": "sign-in-declined", "error_message": message}
     return bool((await work.connection.execute(query.values(**values))).rowcount)
 
 
@@ -158,6 +162,13 @@ async def delete_old_attempts(work: SystemWork, *, now: datetime) -> int:
     """Forget those whose time was up a day ago, of all organizations; how many there were."""
     query = delete(attempts).where(attempts.c.expires_at < now - KEPT_FOR)
     return (await work.connection.execute(query)).rowcount
+
+
+def _open_to(work: Work, attempt: Attempt, browser_hash: bytes, now: datetime) -> tuple[Any, ...]:
+    """It waits at this round, for this browser or for any."""
+    unbound_or_its = or_(attempts.c.browser_hash.is_(None), attempts.c.browser_hash == browser_hash)
+    waiting = attempts.c.status == "pending", attempts.c.expires_at > now
+    return *_at(work, attempt.id, attempt.round), *waiting, unbound_or_its
 
 
 def _at(work: Work, attempt_id: str, round: int) -> tuple[Any, ...]:

@@ -98,11 +98,12 @@ async def get_credential(work: Work, connection_id: str, slot: str, *, lock: boo
     return SealedCredential(**row._mapping) if row else None
 
 
-async def list_credentials(work: Work, connection_id: str) -> list[SealedCredential]:
-    """Every version of every slot, by slot, the newest first."""
+async def list_credentials(work: Work, connection_id: str, *, lock: bool = False) -> list[SealedCredential]:
+    """Every version of every slot, by slot, the newest first; locked until the end of the transaction if asked."""
     mine = (credentials.c.connection_id == connection_id) & (credentials.c.org_id == work.org_id)
     query = select(credentials).where(mine).order_by(credentials.c.slot, credentials.c.version.desc())
-    return [SealedCredential(**row._mapping) for row in await work.connection.execute(query)]
+    rows = await work.connection.execute(query.with_for_update() if lock else query)
+    return [SealedCredential(**row._mapping) for row in rows]
 
 
 async def next_version(work: Work, connection_id: str, slot: str) -> int:
@@ -117,14 +118,17 @@ async def swap_versions(work: Work, in_force: SealedCredential, former: SealedCr
     await _change(work, former.id, retired_at=None)
 
 
-async def begin_refresh(work: Work, credential_id: str, *, serial: int, now: datetime) -> datetime | None:
-    """Note that a refresh begins, unless the serial has moved on; when one began before this that never ended."""
+async def begin_refresh(
+    work: Work, credential_id: str, *, serial: int, now: datetime, unless_after: datetime
+) -> datetime | None:
+    """Note that a refresh begins, unless the serial has moved on or one began after that time; when one began that never ended."""
     this = (
         (credentials.c.id == credential_id) & (credentials.c.org_id == work.org_id) & (credentials.c.serial == serial)
     )
     before = select(credentials.c.refresh_begun_at).where(this).with_for_update()
     found: datetime | None = (await work.connection.execute(before)).scalar_one_or_none()
-    await work.connection.execute(update(credentials).where(this).values(refresh_begun_at=now))
+    if found is None or found <= unless_after:
+        await work.connection.execute(update(credentials).where(this).values(refresh_begun_at=now))
     return found
 
 
@@ -136,9 +140,12 @@ async def save_refreshed(
     await _change(work, credential.id, sealed=sealed, key_id=key_id, serial=credential.serial + 1, **ended)
 
 
-async def note_failed_refresh(work: Work, credential_id: str, *, after: datetime | None) -> None:
-    """End a refresh that failed; others wait until `after` before they try."""
-    await _change(work, credential_id, refresh_begun_at=None, refresh_after=after)
+async def note_failed_refresh(work: Work, credential_id: str, *, serial: int, after: datetime | None) -> None:
+    """End a refresh that failed, unless the serial has moved on; others wait until `after` before they try."""
+    this = (
+        (credentials.c.id == credential_id) & (credentials.c.org_id == work.org_id) & (credentials.c.serial == serial)
+    )
+    await work.connection.execute(update(credentials).where(this).values(refresh_begun_at=None, refresh_after=after))
 
 
 async def note_warning(work: Work, credential_id: str, days: int) -> None:

@@ -120,11 +120,14 @@ async def list_evidence(
     provider: str | None = None,
     entity_id: str | None = None,
     stance: str | None = None,
+    before: datetime | None = None,
 ) -> Listing[Evidence]:
-    """Statements, newest first."""
+    """Statements, newest first; with `before` only those that had been observed by then."""
     query = select(evidence).where(evidence.c.org_id == work.org_id)
     if control:
         query = query.where(any_(evidence.c.controls) == control)
+    if before:
+        query = query.where(evidence.c.observed_at < before)
     wanted = {"check_id": check_id, "connection_id": connection_id, "entity_id": entity_id, "stance": stance}
     for column, value in (wanted | {"provider": provider}).items():
         if value:

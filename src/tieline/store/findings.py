@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    Select,
     Table,
     Text,
     UniqueConstraint,
@@ -69,6 +70,7 @@ finding_events = Table(
     Column("actor", Text),
     Column("note", Text),
     Column("values", Json, nullable=False),
+    Index("finding_events_org_id_idx", "org_id", "at"),
 )
 
 
@@ -109,6 +111,19 @@ class FindingEvent:
     actor: str | None
     note: str | None
     values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CheckCount:
+    """How many findings a check has by status; `oldest` is when the first of the open ones was opened."""
+
+    check_id: str
+    title: str
+    severity: str
+    open: int
+    muted: int
+    resolved: int
+    oldest: datetime | None
 
 
 _COLUMNS = (
@@ -180,14 +195,30 @@ async def list_findings(
     entity_id: str | None = None,
 ) -> Listing[Finding]:
     """Findings, newest first, of any status unless one is named."""
-    query = select(findings).where(findings.c.org_id == work.org_id)
     wanted = {"status": status, "severity": severity, "check_id": check_id, "connection_id": connection_id}
-    for column, value in (wanted | {"provider": provider, "entity_id": entity_id}).items():
-        if value:
-            query = query.where(findings.c[column] == value)
+    query = _narrow(work, select(findings), wanted | {"provider": provider, "entity_id": entity_id})
     return await list_page(
         work, query, findings.c.id, paging, read=lambda row: Finding(**row._mapping), newest_first=True
     )
+
+
+async def count_by_check(work: Work, **wanted: str | None) -> list[CheckCount]:
+    """How many findings each check has, of those that `list_findings` would give for the same filters."""
+
+    def count(status: str) -> Any:
+        return func.count().filter(findings.c.status == status).label(status)
+
+    query = select(
+        findings.c.check_id,
+        func.max(findings.c.title).label("title"),
+        func.max(findings.c.severity).label("severity"),
+        count("open"),
+        count("muted"),
+        count("resolved"),
+        func.min(findings.c.opened_at).filter(findings.c.status == "open").label("oldest"),
+    )
+    rows = await work.connection.execute(_narrow(work, query, wanted).group_by(findings.c.check_id))
+    return [CheckCount(**row._mapping) for row in rows]
 
 
 async def list_events(work: Work, finding_id: str) -> list[FindingEvent]:
@@ -204,6 +235,17 @@ async def count_findings(work: Work) -> dict[tuple[str, str], int]:
     query = select(findings.c.status, findings.c.severity, func.count()).where(findings.c.org_id == work.org_id)
     rows = await work.connection.execute(query.group_by(findings.c.status, findings.c.severity))
     return {(status, severity): count for status, severity, count in rows}
+
+
+async def count_events_by_day(work: Work, *, since: datetime) -> dict[tuple[date, str], int]:
+    """How many findings had what happen to them, by day in UTC and event, each counted once a day."""
+    day = func.date(func.timezone("UTC", finding_events.c.at)).label("day")
+    count = func.count(finding_events.c.finding_id.distinct())
+    query = select(day, finding_events.c.event, count).where(
+        finding_events.c.org_id == work.org_id, finding_events.c.at >= since
+    )
+    rows = await work.connection.execute(query.group_by(day, finding_events.c.event))
+    return {(day_, event): total for day_, event, total in rows}
 
 
 async def mute_finding(
@@ -243,3 +285,11 @@ async def _unmute(work: Work, muted: Sequence[Finding], *, actor: str, now: date
     ids = [one.id for one in muted]
     await change_findings(work, ids, status="open", muted_reason=None, muted_until=None, changed_at=now)
     await add_events(work, [(one.id, "unmuted", one.values) for one in muted], at=now, actor=actor)
+
+
+def _narrow(work: Work, query: Select[Any], wanted: Mapping[str, str | None]) -> Select[Any]:
+    query = query.where(findings.c.org_id == work.org_id)
+    for column, value in wanted.items():
+        if value:
+            query = query.where(findings.c[column] == value)
+    return query

@@ -16,6 +16,7 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -23,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from tieline.errors import Conflict
 from tieline.store.db import Work, metadata
 from tieline.store.sealed import holds_sealed
-from tieline.store.types import Ciphertext, Id, Sealed, UtcTime
+from tieline.store.types import Ciphertext, Id, Json, Sealed, UtcTime
 
 oauth_apps = Table(
     "oauth_apps",
@@ -33,6 +34,7 @@ oauth_apps = Table(
     Column("provider", Text, nullable=False),
     Column("client_id", Text, nullable=False),
     Column("fields", ARRAY(Text), nullable=False),
+    Column("hosts", Json, nullable=False, server_default=text("'{}'")),
     Column("version", Integer, nullable=False),
     Column("sealed", Sealed, nullable=False),
     Column("key_id", Text, nullable=False, index=True),
@@ -46,13 +48,17 @@ holds_sealed(oauth_apps, slot="oauth_app")
 
 @dataclass(frozen=True)
 class SealedApp:
-    """An organization's app at a provider: in plain its client id alone, and in `fields` the names of all that it holds."""
+    """An organization's app at a provider: in plain its client id alone, and in `fields` the names of all that it holds.
+
+    `hosts` are the options by which it belongs to a server other than the vendor's; it is shown to no other.
+    """
 
     id: str
     org_id: str
     provider: str
     client_id: str
     fields: list[str]
+    hosts: dict[str, str]
     version: int
     sealed: Ciphertext
     key_id: str

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tieline.errors import Conflict, NotFound
 from tieline.ids import new_id
-from tieline.store.db import SystemWork, metadata
+from tieline.store.db import SystemWork, Work, metadata
 from tieline.store.types import Id, UtcTime
 
 organizations = Table(
@@ -56,3 +56,9 @@ async def find_organization(work: SystemWork, slug_or_id: str) -> Organization:
     if row is None:
         raise NotFound(f"There is no organization {slug_or_id!r}", advice="`tieline orgs list` shows those there are.")
     return Organization(**row._mapping)
+
+
+async def get_own_organization(work: Work) -> Organization:
+    """The one that the work is done as."""
+    query = select(organizations).where(organizations.c.id == work.org_id)
+    return Organization(**(await work.connection.execute(query)).one()._mapping)

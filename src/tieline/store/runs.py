@@ -263,6 +263,15 @@ async def last_finished(work: Work, connection_id: str, operation: str) -> Run |
     return Run(**row._mapping) if row else None
 
 
+async def last_successes(work: Work) -> dict[str, datetime]:
+    """When each connection was last read to the end, by its id; those that never were are left out."""
+    query = select(runs.c.connection_id, func.max(runs.c.finished_at)).where(
+        runs.c.org_id == work.org_id, runs.c.status == "succeeded"
+    )
+    rows = await work.connection.execute(query.group_by(runs.c.connection_id))
+    return {connection_id: at for connection_id, at in rows}  # noqa: C416  dict() would take the result for a mapping
+
+
 async def known_operations(work: Work, connection_id: str, *, now: datetime) -> Known:
     """What is known of each operation of a connection."""
     about = {"connection": connection_id, "org": work.org_id, "now": now}

@@ -12,16 +12,20 @@ from tieline.store import (
     findings,
     idempotency,
     issuer_keys,
+    members,
     oauth_apps,
     organizations,
     outbox,
     revocations,
     runs,
     schedules,
+    sessions,
+    sign_in_links,
 )
 from tieline.store.db import metadata
 
 __all__ = [
     "api_keys", "attempts", "audit", "budgets", "connections", "credentials", "entities", "evidence", "findings", "idempotency",
-    "issuer_keys", "metadata", "oauth_apps", "organizations", "outbox", "revocations", "runs", "schedules",
+    "issuer_keys", "members", "metadata", "oauth_apps", "organizations", "outbox", "revocations", "runs", "schedules", "sessions",
+    "sign_in_links",
 ]  # fmt: skip

@@ -47,6 +47,11 @@ class NewCredential(Given):
     expires_at: Moment | None = Field(
         default=None, description="When the credential ends, to be warned before.", examples=["2027-01-31T00:00:00Z"]
     )
+    options: dict[str, Any] | None = Field(
+        default=None,
+        description="Options in place of those that stand, as when the account has moved to another address.",
+        examples=[None],
+    )
 
 
 class Switch(Given):
@@ -103,6 +108,12 @@ async def switch_way(
 
 async def _replace(parts: PartsOf, caller: Admin, connection_id: str, body: NewCredential) -> Response:
     changed = await flow.replace_credential(
-        parts, caller.org_id, connection_id, body.credential, by=body.by, expires_at=body.expires_at
+        parts,
+        caller.org_id,
+        connection_id,
+        body.credential,
+        by=body.by,
+        expires_at=body.expires_at,
+        options=body.options,
     )
     return answer(connection_row(changed))

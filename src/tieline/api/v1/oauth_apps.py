@@ -27,6 +27,7 @@ class OAuthApp(Row):
     provider: ProviderSlug
     client_id: str = Field(description="Its client id.", examples=["Iv1.0123456789abcdef"])
     fields: list[str] = Field(description="What it holds, by name.", examples=[["client_id", "client_secret"]])
+    hosts: dict[str, str] = Field(description="The server that it belongs to, if not the vendor's.", examples=[{}])
     version: int = Field(description="How often it was set.", examples=[1])
     fingerprint: str = Field(description="By which to recognise what was given.", examples=["5f2a90c1"])
     created_at: str = time_of("When it was first set.")
@@ -51,6 +52,12 @@ class NewOAuthApp(Given):
     slug: str | None = Field(
         default=None, description="A GitHub App's name in addresses.", max_length=200, examples=["acme-tieline"]
     )
+    hosts: dict[str, Annotated[str, Field(max_length=500)]] = Field(
+        default_factory=dict,
+        max_length=10,
+        description="Options that name the server which it belongs to, if not the vendor's; it is shown to no other.",
+        examples=[{"org_url": "https://acme.okta.com"}],
+    )
 
 
 @router.get("/oauth-apps", **documented(Page[OAuthApp]))
@@ -73,7 +80,8 @@ async def set_oauth_app(
     parts: PartsOf, caller: Admin, slug: Slug, body: Annotated[NewOAuthApp, Depends(JsonBody(NewOAuthApp))]
 ) -> Response:
     """Set the organization's own app at a provider, in the place of one that it had."""
-    saved = await flow.save_app(parts, caller.org_id, slug, body.model_dump(exclude_none=True))
+    app = body.model_dump(exclude_none=True, exclude={"hosts"})
+    saved = await flow.save_app(parts, caller.org_id, slug, app, hosts=body.hosts)
     return answer(app_row(saved))
 
 

@@ -7,8 +7,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'audit_checkpoints', 'audit_entries', 'audit_heads', 'connections', 'credentials', 'entities', 'evidence', 'finding_events', 'findings',
-                                'idempotency_keys', 'links', 'oauth_apps', 'outbox', 'provenances', 'rate_budgets', 'rejections', 'revocations', 'run_pages',
-                                'runs', 'schedules']
+                                'idempotency_keys', 'links', 'members', 'oauth_apps', 'outbox', 'provenances', 'rate_budgets', 'rejections', 'revocations', 'run_pages',
+                                'runs', 'schedules', 'sessions', 'sign_in_links']
     LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
@@ -20,8 +20,8 @@ BEGIN
 
     -- What is history is never changed: no UPDATE or DELETE on evidence, provenances, finding_events, outbox, audit_entries
     -- and audit_checkpoints.
-    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'connections', 'credentials', 'entities', 'findings', 'idempotency_keys', 'links', 'oauth_apps',
-                                'rate_budgets', 'rejections', 'revocations', 'run_pages', 'runs', 'schedules']
+    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'connections', 'credentials', 'entities', 'findings', 'idempotency_keys', 'links', 'members', 'oauth_apps',
+                                'rate_budgets', 'rejections', 'revocations', 'run_pages', 'runs', 'schedules', 'sessions', 'sign_in_links']
     LOOP
         EXECUTE format('GRANT UPDATE, DELETE ON %I TO tieline_app', name);
     END LOOP;
@@ -64,6 +64,13 @@ CREATE POLICY platform ON revocations TO tieline_system USING (true);
 GRANT SELECT (id, org_id, due_at) ON revocations TO tieline_system;
 CREATE POLICY platform ON attempts TO tieline_system USING (true);
 GRANT SELECT (expires_at), DELETE ON attempts TO tieline_system;
+-- Which organizations an address is a member of, for whoever signs in elsewhere; and what nobody can use any more.
+CREATE POLICY platform ON members FOR SELECT TO tieline_system USING (true);
+GRANT SELECT (id, org_id, email, status) ON members TO tieline_system;
+CREATE POLICY platform ON sessions TO tieline_system USING (true);
+GRANT SELECT (seen_at, expires_at), DELETE ON sessions TO tieline_system;
+CREATE POLICY platform ON sign_in_links TO tieline_system USING (true);
+GRANT SELECT (expires_at), DELETE ON sign_in_links TO tieline_system;
 CREATE POLICY platform ON audit_heads FOR SELECT TO tieline_system USING (true);
 GRANT SELECT (org_id, seq, checkpoint_seq) ON audit_heads TO tieline_system;
 

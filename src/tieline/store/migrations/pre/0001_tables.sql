@@ -163,12 +163,28 @@ CREATE TABLE idempotency_keys (
     CONSTRAINT idempotency_keys_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
 );
 
+CREATE TABLE members (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    email TEXT NOT NULL,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_seen_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT members_pkey PRIMARY KEY (id),
+    CONSTRAINT members_org_id_email_key UNIQUE (org_id, email),
+    CONSTRAINT members_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
+);
+CREATE INDEX members_email_idx ON members (email);
+
 CREATE TABLE oauth_apps (
     id UUID NOT NULL,
     org_id UUID NOT NULL,
     provider TEXT NOT NULL,
     client_id TEXT NOT NULL,
     fields TEXT[] NOT NULL,
+    hosts JSONB DEFAULT '{}' NOT NULL,
     version INTEGER NOT NULL,
     sealed BYTEA NOT NULL,
     key_id TEXT NOT NULL,
@@ -378,6 +394,42 @@ CREATE INDEX schedules_due_idx ON schedules (timezone('UTC', next_run_at)) WHERE
 CREATE INDEX schedules_held_by_idx ON schedules (held_by) WHERE held_by IS NOT NULL;
 CREATE INDEX schedules_waiting_idx ON schedules (org_id, next_run_at) WHERE held_by IS NULL AND enabled;
 
+CREATE TABLE sessions (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    member_id UUID NOT NULL,
+    hash BYTEA NOT NULL,
+    method TEXT NOT NULL,
+    user_agent TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT sessions_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT sessions_member_id_fkey FOREIGN KEY(member_id) REFERENCES members (id),
+    CONSTRAINT sessions_hash_key UNIQUE (hash)
+);
+CREATE INDEX sessions_member_id_idx ON sessions (member_id);
+CREATE INDEX sessions_org_id_idx ON sessions (org_id);
+
+CREATE TABLE sign_in_links (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    member_id UUID,
+    purpose TEXT NOT NULL,
+    hash BYTEA NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    created_by TEXT NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    used_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT sign_in_links_pkey PRIMARY KEY (id),
+    CONSTRAINT sign_in_links_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
+    CONSTRAINT sign_in_links_member_id_fkey FOREIGN KEY(member_id) REFERENCES members (id),
+    CONSTRAINT sign_in_links_hash_key UNIQUE (hash)
+);
+CREATE INDEX sign_in_links_expires_at_idx ON sign_in_links (expires_at);
+CREATE INDEX sign_in_links_org_id_idx ON sign_in_links (org_id);
+
 CREATE TABLE finding_events (
     id UUID NOT NULL,
     org_id UUID NOT NULL,
@@ -393,6 +445,7 @@ CREATE TABLE finding_events (
     CONSTRAINT finding_events_finding_id_fkey FOREIGN KEY(finding_id) REFERENCES findings (id)
 );
 CREATE INDEX finding_events_finding_id_idx ON finding_events (finding_id);
+CREATE INDEX finding_events_org_id_idx ON finding_events (org_id, at);
 
 CREATE TABLE provenances (
     id UUID NOT NULL,
