@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import tieline.api.app  # noqa: F401  so that every error is defined
+import tieline.web.app  # noqa: F401  so that every error is defined
 from tieline.catalog import compile_catalog
 from tieline.errors import TielineError
 from tieline.sdk import Account, Provider

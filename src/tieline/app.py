@@ -15,6 +15,8 @@ from tieline.errors import SetupError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from tieline.access.sso import Sso
+    from tieline.clock import Clock
     from tieline.engine import Engine
     from tieline.flows.parts import Parts
     from tieline.settings import Settings
@@ -64,10 +66,13 @@ class Tieline:
         )
 
     def api(self) -> FastAPI:
-        """The REST API over these parts."""
+        """The REST API and the console over these parts."""
         from tieline.api.app import create_api
+        from tieline.web.app import add_console
 
-        return create_api(self.parts, self.ring)
+        api = create_api(self.parts, self.ring)
+        add_console(api)
+        return api
 
 
 @asynccontextmanager
@@ -110,6 +115,7 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
                 hosts=settings.hosts_by_provider({slug: one.hosts for slug, one in catalog.providers.items()}),
                 public_url=settings.public_url,
                 return_origins=settings.origins,
+                sso=_sso(settings, clock),
             )
             yield Tieline(settings, parts, ring, await _default_organization(parts))
     finally:
@@ -171,6 +177,16 @@ def _key_services(settings: Settings) -> ServiceSettings:
     )
 
 
+def _sso(settings: Settings, clock: Clock) -> Sso | None:
+    """The OpenID provider that members may sign in at, if one is set up."""
+    from tieline.access.sso import Sso
+
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    secret = settings.oidc_client_secret
+    return Sso(settings.oidc_issuer, settings.oidc_client_id, secret, settings.address_policy, clock)
+
+
 async def _default_organization(parts: Parts) -> Organization:
     """The organization named `default`, made on the first start, whoever comes first."""
     from tieline.errors import Conflict, NotFound
@@ -193,6 +209,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """A FastAPI application to mount in a host: it starts Tieline with itself, workers included, and stops it too."""
     from tieline.api.app import create_mounted
     from tieline.settings import read_settings
+    from tieline.web.app import add_console
 
     @asynccontextmanager
     async def started() -> AsyncIterator[Tieline]:
@@ -205,7 +222,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 stop.set()
                 await worker
 
-    return create_mounted(started)
+    api = create_mounted(started)
+    add_console(api)
+    return api
 
 
 def main() -> None:

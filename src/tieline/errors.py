@@ -57,7 +57,7 @@ class ProviderError(TielineError):
 
     slug = "provider-error"
     status = 502
-    advice = "Look at the run for the redacted exchange."
+    advice = "Try again; if it stays so, report it."
 
 
 class Unauthorised(ProviderError):
@@ -121,7 +121,7 @@ class Unexpected(ProviderError):
 
     slug = "unexpected-answer"
     status = 502
-    advice = "Report it with the redacted exchange shown on the run."
+    advice = "Try again; if it stays so, report it."
 
 
 class RequestError(TielineError):
@@ -149,11 +149,11 @@ class NotAuthenticated(RequestError):
 
 
 class NotAllowed(RequestError):
-    """The key is good but its role does not reach this."""
+    """The key or the session is good but its role does not reach this."""
 
     slug = "not-allowed"
     status = 403
-    advice = "Use a key with a higher role."
+    advice = "Use a key with a higher role, or ask an owner for one."
 
 
 class NotFound(RequestError):
@@ -207,7 +207,9 @@ class AuditError(TielineError):
 
     slug = "audit-unavailable"
     status = 503
-    advice = "Nothing was changed. `tieline audit verify` tells whether the log is whole; then look at the database's log."
+    advice = (
+        "Nothing was changed. `tieline audit verify` tells whether the log is whole; then look at the database's log."
+    )
 
 
 class SetupError(TielineError):

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tieline.errors import Invalid, SetupError
@@ -104,6 +104,14 @@ class Settings(BaseSettings):
         default="",
         description="Other origins that people may be sent back to from a provider, separated by commas, as https://app.example.",
     )
+    oidc_issuer: str | None = Field(
+        default=None,
+        description="The OpenID provider that members may sign in at, as it names itself: https://login.example.",
+    )
+    oidc_client_id: str | None = Field(default=None, description="Tieline's client id at the OpenID provider.")
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="Its client secret there; without one only PKCE proves who asks."
+    )
     oauth_apps: Mapping[str, OAuthApp] = Field(
         default_factory=dict,
         description="Your app at a provider, field by field: CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, KEY_ID, APP_ID, SLUG.",
@@ -135,6 +143,20 @@ class Settings(BaseSettings):
     def _are_addresses(cls, value: str) -> str:
         AddressPolicy.parse(value)
         return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_issuer(cls, value: str | None) -> str | None:
+        split = _split(value) if value else None
+        if split and split.scheme != "https" and not _is_this_machine(split):
+            raise ValueError("must begin with https:// unless it is this very machine")
+        return value
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_client_id is None):
+            raise ValueError("oidc_issuer and oidc_client_id are only of use together")
+        return self
 
     @property
     def address_policy(self) -> AddressPolicy:

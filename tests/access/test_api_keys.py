@@ -130,11 +130,11 @@ def test_a_malformed_key_is_refused_without_asking_the_database(plain: str) -> N
         assert [len(part) for part in plain.split("_")] == [2, 12, 32]
 
 
-@pytest.mark.parametrize("role", ["", "owner", "Admin", "operator "])
+@pytest.mark.parametrize("role", ["", "boss", "Admin", "operator "])
 async def test_an_unknown_role_is_refused(db: Db, organization: Organization, role: str) -> None:
     with pytest.raises(Invalid, match="There is no role") as refused:
         await create(db, organization, role=role)
-    assert "auditor, member, admin, operator" in refused.value.what_to_do
+    assert "auditor, member, admin, owner, operator" in refused.value.what_to_do
 
 
 @pytest.mark.parametrize("expires_at", [NOW, NOW - timedelta(days=1)])

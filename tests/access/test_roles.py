@@ -17,9 +17,9 @@ def test_a_role_does_all_that_the_lesser_ones_do(has: Any, needs: Any) -> None:
     if ROLES.index(has) >= ROLES.index(needs):
         caller.must_be(needs)
         return
-    with pytest.raises(NotAllowed, match=f"needs the role {needs}; the key has {has}"):
+    with pytest.raises(NotAllowed, match=f"needs the role {needs}; yours is {has}"):
         caller.must_be(needs)
 
 
 def test_the_roles_from_the_least_to_the_most() -> None:
-    assert ROLES == ("auditor", "member", "admin", "operator")
+    assert ROLES == ("auditor", "member", "admin", "owner", "operator")

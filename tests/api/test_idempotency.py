@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -107,6 +108,16 @@ async def test_a_request_that_died_with_its_process_gives_the_key_back_after_a_w
     assert answer.status_code == status
 
 
+async def test_without_the_key_ring_nobody_can_tell_which_request_was_sent(
+    newcomer: Newcomer, app: FastAPI, parts: Parts
+) -> None:
+    """What is kept of a request is no bare hash of its body, at which the secrets inside could be guessed."""
+    await newcomer.client.post("/v1/connections", json=newcomer.attempt, headers=KEY)
+    app.state.parts = replace(parts, keys=LocalKeyRing.generate())
+    guessed = await newcomer.client.post("/v1/connections", json=newcomer.attempt, headers=KEY)
+    assert (guessed.status_code, guessed.json()["detail"]) == (409, "This Idempotency-Key was used for another request")
+
+
 async def test_after_a_day_a_key_may_name_another_request(
     newcomer: Newcomer, app: FastAPI, parts: Parts, ring: LocalKeyRing
 ) -> None:
@@ -140,5 +151,5 @@ async def test_every_post_takes_one_but_those_that_show_a_secret_and_one_that_is
             names = {parameter["name"] for parameter in operation.get("parameters", ())}
             if method == "post" and "Idempotency-Key" not in names:
                 without.add(operation["operationId"])
-    showing = {"create_api_key", "create_organization_api_key", "start_sign_in"}
+    showing = {"create_api_key", "create_organization_api_key", "invite_member", "make_member_link", "start_sign_in"}
     assert without == showing | {"rewrap_stored_values"}

@@ -10,8 +10,10 @@ import pytest
 from fastapi import FastAPI
 from tests.api.shapes import ROLES, Scene
 
-OPEN = {"check_health", "check_readiness", "open_sign_in", "finish_sign_in", "get_issuer", "get_issuer_keys"}
-"""Routes for whoever comes: two for the load balancer, two for browsers, two for clouds that trust this Tieline."""
+OPEN = {
+    "check_health", "check_readiness", "open_sign_in", "answer_sign_in", "finish_sign_in", "get_issuer", "get_issuer_keys",
+}  # fmt: skip
+"""Routes for whoever comes: two for the load balancer, three for browsers, two for clouds that trust this Tieline."""
 ROLE_OF = {
     "list_providers": "auditor", "get_provider": "auditor", "get_provider_setup": "auditor",
     "create_connection": "admin", "list_connections": "auditor", "get_connection": "auditor",

@@ -105,6 +105,25 @@ def test_a_provider_is_shown_with_what_connecting_it_needs(commands: Any) -> Non
     assert "api_token" in commands("providers", "show", "okta").out
 
 
+def test_a_setup_names_the_organization_and_the_hosts_that_are_in_force(commands: Any) -> None:
+    host = {"TIELINE_HOST_AWS_STS": "https://sts.eu-central-1.amazonaws.com"}
+    setup = commands("providers", "show", "aws", "--json", **host).json["setup"]
+    assert setup["hosts"]["sts"] == host["TIELINE_HOST_AWS_STS"]
+    ways = {way["slot"]: way for way in setup["ways"]}
+    own, subject = ways["role"]["external_id"], ways["web_identity"]["trust"]["subject"]
+    assert own.startswith("tieline-")
+    assert subject.startswith("organization:org_")
+    shown = commands("providers", "show", "aws", **host).out
+    for told in (own, subject, host["TIELINE_HOST_AWS_STS"]):
+        assert told in shown
+
+
+def test_without_the_organization_a_setup_says_what_it_lacks(commands: Any) -> None:
+    shown = commands("providers", "show", "aws", "--org", "nobody", "--json")
+    assert [way["external_id"] for way in shown.json["setup"]["ways"]] == [None] * len(shown.json["setup"]["ways"])
+    assert "cannot be looked up: There is no organization 'nobody'" in shown.err
+
+
 def test_an_api_key_is_shown_once_and_can_be_revoked(tieline: Any) -> None:
     made = tieline("api-keys", "create", "--name", "ci", "--role", "auditor", "--expires", "30d", "--json").json
     assert made["key"].startswith(f"tl_{made['prefix']}_")

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.consent import address_in, form_in
 
 SECRET = "the-client's-own-secret"
 APP = {"TIELINE_OAUTH_ASANA_CLIENT_ID": "the-client", "TIELINE_OAUTH_ASANA_CLIENT_SECRET": SECRET}
@@ -39,13 +40,14 @@ def walk(command: Any, public: str) -> None:
     """Go through what the command shows, and decline."""
     shown = command.until(lambda text: "/v1/oauth/begin/" in text, "stderr")
     (address,) = re.findall(rf"{public}/v1/oauth/begin/\S+", shown)
-    sent = get(address)
-    assert (sent.status_code, sent.headers["location"].split("?")[0]) == (
-        303,
-        "https://app.asana.com/-/oauth_authorize",
-    )
-    cookie = sent.headers["set-cookie"].split(";")[0]
-    (state,) = re.findall(r"state=([^&]+)", sent.headers["location"])
+    asked = get(address)
+    assert "command line" in asked.text
+    cookie = asked.headers["set-cookie"].split(";")[0]
+    answer = form_in(asked.text) | {"answer": "continue"}
+    sent = httpx2.post(address, data=answer, headers={"Cookie": cookie}, trust_env=False, timeout=30)
+    there = address_in(sent.text)
+    assert there.split("?")[0] == "https://app.asana.com/-/oauth_authorize"
+    (state,) = re.findall(r"state=([^&]+)", there)
     page = get(f"{public}/v1/oauth/callback/asana?error=access_denied&state={state}", cookie)
     assert page.status_code == 422
     ended = command.wait()

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from tests.consent import address_in, agree
 from tests.emulators.emulate import Counterpart, app_key
 from tests.emulators.person import walk
 from tests.emulators.vendors import PUBLIC, SECRET, SLUGS, vendors_for_all  # noqa: F401  a fixture
@@ -60,11 +61,12 @@ class Tenant:
         """
         begun = await self.ask("POST", "/oauth/start", status=201, json={"provider": provider, **wish})
         async with self.site.browser() as browser:
-            sent = await browser.get(begun["url"])
+            there = address_in((await agree(browser, begun["url"])).text)
             for login in logins:
-                assert sent.status_code == 303, sent.text
-                back = await asyncio.to_thread(_come_back, sent.headers["location"], login, change)
+                assert there
+                back = await asyncio.to_thread(_come_back, there, login, change)
                 sent = await browser.get(f"/v1/oauth/callback/{provider}", params=back)
+                there = sent.headers.get("location", "")
         return await self.ask("GET", f"/oauth/attempts/{begun['id']}")
 
     async def connected(self, provider: str, *logins: str, **how: Any) -> dict[str, Any]:

@@ -61,7 +61,7 @@ const githubReadings = (config) => [
   }],
 ];
 
-// GitHub's app: the page to install it on, which leads to its setup URL; what a person reaches; what ends an installation or a grant.
+// GitHub's app: the page to install it on, which leads to its setup URL; what a person reaches; what ends a token.
 const githubApp = (config) => {
   const app = config.seed.github?.apps?.[0];
   return [
@@ -81,15 +81,7 @@ const githubApp = (config) => {
       const { login } = JSON.parse((await ask("/user")).body);
       return ask(`/orgs/${org}/memberships/${login}`);
     }],
-    [/^(DELETE|GET|POST) \/app\/installations\/(\d+)(?:\/access_tokens)?$/, async ([, method, number], url, { ask, front }) => {
-      if (front.gone.has(number)) return json(404, { message: "Not Found" });
-      if (method !== "DELETE") return undefined;
-      const found = await ask(url.pathname); // with the same signature, which the emulator verifies
-      if (found.status !== 200) return found;
-      front.gone.add(number);
-      return { status: 204, headers: {}, body: "" };
-    }],
-    [/^DELETE \/applications\/([^/]+)\/grant$/, ([, client], url, { body, headers, front }) => {
+    [/^DELETE \/applications\/([^/]+)\/token$/, ([, client], url, { body, headers, front }) => {
       const known = config.seed.github.oauth_apps.find((one) => one.client_id === client);
       const expected = known && `Basic ${Buffer.from(`${client}:${known.client_secret}`).toString("base64")}`;
       if (!known || headers.authorization !== expected) return refusals.github;

@@ -31,8 +31,12 @@ CLAIMS = {
     "anna": {"tid": TENANT, "oid": "anna", "wids": ["62e90394-69f5-4237-9190-012177145e10"]},
     "bert": {"tid": TENANT, "oid": "bert", "wids": ["b79fbf4d-3ef9-4689-8143-76b194e85509"]},
     "carl": {"tid": "99999999-2222-4333-8444-555555555555", "wids": ["62e90394-69f5-4237-9190-012177145e10"]},
+    "dora": {"email": "dora@example.com", "email_verified": True, "name": "Dora"},
+    "emil": {"email": "emil@example.com", "email_verified": True},
+    "finn": {"email": "finn@example.com", "email_verified": False},
 }
-"""What the ID token says of some people: Anna administers the tenant, Bert only works there, Carl administers another."""
+"""What the ID token says of some people: Anna administers the tenant, Bert only works there, Carl administers another; of Dora,
+Emil and Finn it says an address, which of Finn is not verified."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,6 @@ class Front {
     this.origin = `http://${HOST}:${port}`;
     this.tokens = new Set(Object.keys(config.seed.tokens ?? {}));
     this.tenants = new Map(); // Entra's tokens, by token
-    this.gone = new Set(); // GitHub's installations that were ended
     this.used = new Set(); // ids of assertions
     this.rules = [];
     this.log = [];

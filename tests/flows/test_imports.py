@@ -88,7 +88,7 @@ def test_what_is_written_as_csv_is_read_as_it_was(lines: list[dict[str, str]]) -
 
 
 def flat(row: Row) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for name, value in row.given.items():
         found |= {f"{name}.{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {name: value}
     return found

@@ -42,11 +42,10 @@ class Address(Options):
 
 
 def provider(slug: str, *ways: Any, **more: Any) -> Provider[Any]:
-    """A provider at an address that each connection gives."""
-    given: dict[str, Any] = {"identity": Identity("/me", id="id", name="name"), "base_url": "{base_url}"} | more
-    made: Provider[Any] = Provider(
-        slug=slug, name=slug.title(), category="hr", options=Address, auth=list(ways), **given
-    )
+    """A provider at an address that each connection gives, if not told otherwise."""
+    usual = {"identity": Identity("/me", id="id", name="name"), "base_url": "{base_url}", "options": Address}
+    given: dict[str, Any] = usual | more
+    made: Provider[Any] = Provider(slug=slug, name=slug.title(), category="hr", auth=list(ways), **given)
     made.listing(
         "people",
         "/people",

@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import make_url
 from tests.canaries import hatch
 from tests.cli.conftest import Ended, Started, Tieline
+from tests.consent import address_in, agree
 from tests.leaks.careless import Careless
 from tests.leaks.test_known import secret
 from tests.leaks.watching import Watch, new_pem, process_arguments
@@ -150,9 +151,9 @@ async def _sign_in(tieline: Tieline, watch: Watch) -> None:
         shown = await asyncio.to_thread(started.until, lambda text: "/v1/oauth/begin/" in text, "stderr")
         (address,) = re.findall(rf"{public}/v1/oauth/begin/\S+", shown)
         async with httpx2.AsyncClient(trust_env=False) as browser:
-            sent = await browser.get(address)
+            sent = await agree(browser, address)
             cookie = sent.headers["set-cookie"].split(";")[0]
-            (state,) = re.findall(r"state=([^&]+)", sent.headers["location"])
+            (state,) = re.findall(r"state=([^&]+)", address_in(sent.text))
             query = {"state": state, "code": secret(watch, "authorization code")}
             watch.add("state", state)
             watch.add("cookie of an attempt", cookie.partition("=")[2])

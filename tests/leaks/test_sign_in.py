@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from html import escape
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -16,6 +17,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 from tests.canaries import Canary, hatch, sightings
+from tests.consent import address_in, agree
 from tests.emulators.oidc import TENANT, Oidc
 from tests.flows.bench import MovableClock
 from tests.leaks.careless import TOKEN_MODES, Careless
@@ -24,7 +26,7 @@ from tests.leaks.watching import Watch, new_pem
 
 from tieline.flows.carried import open_carried
 from tieline.flows.upkeep import upkeep
-from tieline.sdk import Context, Identified, Identity, OAuthApp
+from tieline.sdk import Context, Identified, Identity, OAuthApp, Options
 from tieline.sdk.auth import AdminConsent, AppInstall, OAuth2
 from tieline.store.attempts import get_attempt
 from tieline.vault import LocalKeyRing
@@ -35,20 +37,25 @@ KINDS = {
 }  # fmt: skip
 
 GRANT = OAuth2(
-    authorize_url="{web}/auth", token_url="{base_url}/token", revoke_url="{base_url}/revoke", scopes=("openid", "offline_access", "read"),
+    authorize_url="{web}/auth", token_url="{api}/{place}/token", revoke_url="{api}/{place}/revoke", scopes=("openid", "offline_access", "read"),
     authorize_params={"prompt": "consent"},
 )  # fmt: skip
 CONSENT = AdminConsent(
-    consent_url="{web}/auth", sign_in_url="{web}/auth", token_url="{base_url}/token", issuer="{web}", keys_url="{base_url}/jwks",
+    consent_url="{web}/auth", sign_in_url="{web}/auth", token_url="{api}/{place}/token", issuer="{web}", keys_url="{api}/{place}/jwks",
     scopes=("read",),
 )  # fmt: skip
 INSTALL = AppInstall(
-    install_url="{base_url}/install", authorize_url="{base_url}/auth", token_url="{base_url}/token",
-    installations_url="{base_url}/user/installations", membership_url="{base_url}/user/memberships/orgs/{account}",
-    installation_url="{base_url}/app/installations/{installation_id}",
-    mint_url="{base_url}/app/installations/{installation_id}/access_tokens",
+    install_url="{api}/{place}/install", authorize_url="{api}/{place}/auth", token_url="{api}/{place}/token",
+    installations_url="{api}/{place}/user/installations", membership_url="{api}/{place}/user/memberships/orgs/{account}",
+    mint_url="{api}/{place}/app/installations/{installation_id}/access_tokens",
 )  # fmt: skip
 MINT = "app/installations/123/access_tokens"
+
+
+class Within(Options):
+    """Where the account is at the hosts, to which alone the organization's app is shown."""
+
+    place: str
 
 
 async def blurt(ctx: Context[Any]) -> Identified:
@@ -61,11 +68,13 @@ async def blurt(ctx: Context[Any]) -> Identified:
 async def house(
     fresh_database_url: str, ring: LocalKeyRing, watch: Watch, careless: Careless, oidc: Oidc
 ) -> AsyncIterator[House]:
-    web = {"hosts": {"web": "https://web.example"}}
+    web: dict[str, Any] = {
+        "hosts": {"web": "https://web.example", "api": "https://api.example"}, "base_url": "{api}/{place}", "options": Within,
+    }  # fmt: skip
     providers = [
         provider("certified", GRANT, identity=Identity("/me", id="sub", name="sub"), **web),
         provider("tenant", CONSENT, identity=Identity("/who", id="id", name="name"), **web),
-        provider("install", INSTALL),
+        provider("install", INSTALL, **web),
         provider("blurting", GRANT, identity=blurt, **web),
     ]
     oidc.allow_redirects(*(f"{PUBLIC}/v1/oauth/callback/{one.slug}" for one in providers))
@@ -88,7 +97,7 @@ async def house(
         "install": github,
         "blurting": oidc.apps["basic"],
     }
-    hosts = {one.slug: {"web": oidc.issuer} for one in providers if one.hosts}
+    hosts = {one.slug: {"web": oidc.issuer, "api": careless.url} for one in providers}
     given: dict[str, Any] = {"providers": providers, "hosts": hosts, "clock": MovableClock()}
     async with living(fresh_database_url, ring, watch, careless, **given) as made:
         watch.note_objects("apps", [*apps.values(), apps])
@@ -123,15 +132,14 @@ class Trip:
 
     async def begin(self, **wish: Any) -> Trip:
         """Begin: the ticket is told to whoever asked, and never again."""
-        options = {"base_url": f"{self.house.careless.url}/{self.account}"}
-        body = {"provider": self.slug, "options": options, "name": self.account} | wish
+        body = {"provider": self.slug, "options": {"place": self.account}, "name": self.account} | wish
         answer = await self.house.client.post("/v1/oauth/start", json=body)
         assert answer.status_code == 201, answer.text
         self.id, self.url = answer.json()["id"], answer.json()["url"]
         ticket = self.url.rpartition("/")[2]
         self.house.watch.add("signed ticket", ticket)
         self.house.watch.note("POST /v1/oauth/start", f"{answer.headers!r} {answer.text.replace(ticket, '')}")
-        await self._go_on(await self.browser.get(self.url))
+        await self._go_on(await agree(self.browser, self.url))
         return self
 
     async def back(self, **query: str) -> httpx2.Response:
@@ -150,15 +158,14 @@ class Trip:
 
     async def _go_on(self, answer: httpx2.Response) -> None:
         """To the provider: the state and the nonce are meant for it and the cookie for the browser, and nothing else is shown."""
-        assert answer.status_code == 303, answer.text
         watch, shown, parts = self.house.watch, dict(answer.headers), self.house.parts
-        self.there = shown.pop("location")
+        self.there = shown.pop("location", "") or address_in(answer.text)
         cookie = shown.pop("set-cookie").split(";")[0].partition("=")[2]
         async with parts.db.work(self.house.org_id) as work:
             carried = await open_carried(parts, await get_attempt(work, self.id))
         for kind, secret in {"state": self.state, "cookie of an attempt": cookie, "nonce": carried.nonce, "PKCE verifier": carried.verifier}.items():  # fmt: skip
             watch.add(kind, secret)
-        watch.note("on to the provider", f"{shown!r} {answer.text} {carried!r}")
+        watch.note("on to the provider", f"{shown!r} {answer.text.replace(escape(self.there), '')} {carried!r}")
         hidden = [
             Canary("in the address", one.encode()) for one in (cookie, carried.verifier, self.url.rpartition("/")[2])
         ]

@@ -14,7 +14,7 @@ from tests.providers.readings import Answers, Connect
 
 from tieline.clock import SystemClock
 from tieline.providers.github.provider import github
-from tieline.providers.github.ways import forget_grant
+from tieline.providers.github.ways import forget_token
 from tieline.providers.okta.provider import okta
 from tieline.sdk import (
     Account,
@@ -216,7 +216,7 @@ async def test_an_administrator_s_grant_reads_their_okta_org_and_is_renewed(
     assert await way_of(okta).revoke(context, fresh) is True
 
 
-async def test_a_github_grant_is_withdrawn_by_the_app_s_own_name_and_secret() -> None:
+async def test_one_token_of_a_github_grant_is_revoked_by_the_app_s_own_name_and_secret() -> None:
     asked: list[httpx2.Request] = []
 
     def answer(request: httpx2.Request) -> tuple[int, Any, dict[str, str]]:
@@ -224,11 +224,11 @@ async def test_a_github_grant_is_withdrawn_by_the_app_s_own_name_and_secret() ->
         return 204, None, {}
 
     context = auth_context(github, GITHUB_APP, {}, transport=Answers(answer))
-    assert await forget_grant(context, Grant(access_token=SecretStr("gho_granted")))
+    assert await forget_token(context, Grant(access_token=SecretStr("gho_granted")))
     (request,) = asked
     assert (request.method, str(request.url)) == (
         "DELETE",
-        "https://api.github.com/applications/emulated-github-app/grant",
+        "https://api.github.com/applications/emulated-github-app/token",
     )
     assert re.fullmatch(r"Basic [A-Za-z0-9+/=]+", request.headers["authorization"])
     assert (await request.aread()) == b'{"access_token":"gho_granted"}'

@@ -149,6 +149,9 @@ async def test_every_policy_but_the_platforms_compares_with_the_organization_at_
         "attempts",
         "oauth_apps",
         "revocations",
+        "members",
+        "sessions",
+        "sign_in_links",
     }
     for row in rows:
         if row["policyname"] == "platform":

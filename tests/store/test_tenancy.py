@@ -125,7 +125,7 @@ MAKERS: list[tuple[type[Any], Callable[[Any], Any]]] = [
     (Integer, lambda _: 1),
     (ARRAY, lambda _: []),
     (Uuid, lambda _: None),
-    (LargeBinary, lambda _: b""),
+    (LargeBinary, lambda _: uuid4().bytes),
     (Text, lambda column: f"{column.name}-{uuid4().hex}"),
     (JSON, lambda _: {}),
 ]

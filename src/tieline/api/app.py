@@ -32,6 +32,7 @@ from tieline.api.v1 import (
     findings,
     imports,
     keys,
+    members,
     oauth,
     oauth_apps,
     platform,
@@ -41,7 +42,25 @@ from tieline.api.v1 import (
 from tieline.errors import TielineError
 from tieline.flows.parts import Parts
 
-NOUNS = (providers, oauth_apps, oauth, imports, connections, credentials, runs, entities, findings, controls, evidence, events, audit, api_keys, keys, platform)
+NOUNS = (
+    providers,
+    oauth_apps,
+    oauth,
+    imports,
+    connections,
+    credentials,
+    runs,
+    entities,
+    findings,
+    controls,
+    evidence,
+    events,
+    audit,
+    members,
+    api_keys,
+    keys,
+    platform,
+)
 
 _ABOUT = """Connect accounts, read them, and keep evidence of what is found.
 

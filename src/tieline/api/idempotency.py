@@ -7,11 +7,11 @@ none; a request that failed, or was told to wait, gives the key back.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from hashlib import sha256
 from http import HTTPStatus
 from inspect import Parameter, signature
 from typing import Any
@@ -44,7 +44,7 @@ def once(endpoint: Endpoint) -> Endpoint:
             return await endpoint(caller=caller, **rest)
         parts: Parts = request.app.state.parts
         key = f"{caller.actor}:{_checked(given)}"
-        asked = await _hash(request)
+        asked = await _hash(parts.keys.session_key, request)
         async with parts.db.work(caller.org_id) as work:
             known = await claim_key(work, key, asked, now=parts.clock.now())
         if known:
@@ -107,11 +107,11 @@ def _replay(known: Remembered, asked: bytes) -> Response:
     return Response(known.body, known.status, {REPLAYED: "true"}, media_type)
 
 
-async def _hash(request: Request) -> bytes:
-    """What makes two requests the same: method, path and body."""
+async def _hash(key: bytes, request: Request) -> bytes:
+    """What makes two requests the same: method, path and body. Keyed, for a body may hold a secret that could be guessed."""
     body = await read_body(request)
-    head = f"{request.method} {request.scope['path']}\n"
-    return sha256(head.encode("utf-8", "surrogatepass") + body).digest()
+    head = f"idempotency\0{request.method} {request.scope['path']}\n"
+    return hmac.digest(key, head.encode("utf-8", "surrogatepass") + body, "sha256")
 
 
 def _checked(key: str) -> str:

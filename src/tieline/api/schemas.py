@@ -140,7 +140,10 @@ ExternalId = Annotated[str, Field(description="Its id at the provider.", example
 Way = Annotated[
     str,
     Field(
-        description="The way to authenticate, by its slot.", pattern=r"^[a-z][a-z0-9_]*$", max_length=60, examples=["token"]
+        description="The way to authenticate, by its slot.",
+        pattern=r"^[a-z][a-z0-9_]*$",
+        max_length=60,
+        examples=["token"],
     ),
 ]
 Credential = Annotated[

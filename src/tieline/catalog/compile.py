@@ -151,12 +151,18 @@ def _check_auth(provider: Provider[Any]) -> None:
     if not provider.modes:
         raise DeclarationError("undeclared-slot", f"{provider.slug} has no way to authenticate")
     for auth in provider.modes:
-        if not isinstance(auth, Auth) or not issubclass(auth.credential, Credential) or not auth.credential.model_fields:
+        if (
+            not isinstance(auth, Auth)
+            or not issubclass(auth.credential, Credential)
+            or not auth.credential.model_fields
+        ):
             raise DeclarationError("undeclared-slot", f"{provider.slug}'s auth does not say what its slot holds")
         if not _SLOT.fullmatch(auth.slot):
             raise DeclarationError("bad-slot", f"{provider.slug}: {auth.slot!r} is not a slot such as oauth2")
         if isinstance(auth, ApiKey) and not (auth.header or auth.query):
-            raise DeclarationError("unsent-key", f"{provider.slug}'s ApiKey needs a header or a query parameter to go in")
+            raise DeclarationError(
+                "unsent-key", f"{provider.slug}'s ApiKey needs a header or a query parameter to go in"
+            )
         if open_fields := _unmarked(auth.credential):
             raise DeclarationError("unmarked-secret", f"{provider.slug}: {', '.join(open_fields)} must be SecretStr")
     _refuse_repeats("duplicate-slot", (auth.slot for auth in provider.modes), f"{provider.slug} has two ways")

@@ -52,7 +52,7 @@ async def rotate(here: Opened, no_rewrap: bool) -> int:
         )
     path = here.tieline.settings.key_ring_path
     ring = with_new_key(load_or_create(path, may_create=False))
-    async with _recorded(here, "key.rotated", ring.current_id):
+    async with _recorded(here, ring.current_id, begun="key.rotation_begun", done="key.rotated"):
         save(ring, path)
     made = {"id": ring.current_id, "current": True}
     if not here.session.json:
@@ -77,10 +77,12 @@ async def re_seal(here: Opened) -> int:
 @opened
 async def retire(here: Opened, key_id: str) -> None:
     """Remove a former key from the key ring, for good. Backups from before the re-sealing cannot be read without it."""
-    from tieline.flows.rewrap import retire_key
+    from tieline.flows.rewrap import check_retirable, retire_key
 
-    async with _recorded(here, "key.retired", key_id):
-        await retire_key(here.parts, here.tieline.settings.key_ring_path, key_id)
+    path = here.tieline.settings.key_ring_path
+    await check_retirable(here.parts, path, key_id)
+    async with _recorded(here, key_id, begun="key.retirement_begun", done="key.retired"):
+        await retire_key(here.parts, path, key_id)
     if here.session.json:
         show_json({"id": key_id, "retired": True})
     else:
@@ -103,8 +105,7 @@ async def _re_seal(here: Opened, made: dict[str, Any]) -> int:
             advance(state.done - shown)
             shown = state.done
 
-        async with _recorded(here, "key.rewrap_requested"):
-            pass
+        await _record(here, "key.rewrap_requested")
         state = await rewrap(here.parts, told=told)
     if here.session.json:
         show_json({**made, "total": state.total, "done": state.done, "failed": state.failed, "left": state.left})
@@ -116,10 +117,24 @@ async def _re_seal(here: Opened, made: dict[str, Any]) -> int:
 
 
 @asynccontextmanager
-async def _recorded(here: Opened, action: str, target: str | None = None) -> AsyncIterator[None]:
-    """Write down what is done to the keys: if it cannot be written, it is not done; if it fails, nothing is written."""
+async def _recorded(here: Opened, key_id: str, *, begun: str, done: str) -> AsyncIterator[None]:
+    """Write down what is done to the key ring's file, which no transaction holds: before it is begun, and when it is done.
+
+    What cannot be written beforehand is not done. A beginning without an end in the log was cut off or failed: the file tells which.
+    """
+    from tieline.errors import AuditError
+
+    await _record(here, begun, key_id)
+    yield
+    try:
+        await _record(here, done, key_id)
+    except Exception as error:
+        told = f"The key ring was changed, but {done} could not be recorded; {begun} was"
+        raise AuditError(told, advice="Do not repeat it. `tieline keys list` tells how the key ring stands.") from error
+
+
+async def _record(here: Opened, action: str, target: str | None = None) -> None:
     from tieline.flows.audit import record
 
     async with here.work() as work:
         await record(work, here.parts, action, target)
-        yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
-import sys
 import traceback
 from dataclasses import asdict
 from importlib.metadata import entry_points
@@ -218,19 +217,15 @@ def _find(path_or_slug: str) -> tuple[Provider[Any], Path | None]:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    """The names that a file declares. Its folder is a package of its own, so that it may import its neighbours."""
-    name = f"tieline_checked_{file.parent.resolve().name}"
-    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])
-    if spec is None or spec.loader is None or not file.is_file():
+    """The names that a file declares."""
+    from tieline.sdk.testing.subject import import_file
+
+    if not file.is_file() or file.suffix != ".py":
         raise NotFound(f"{file} is not a Python file", advice="Name the folder of a provider, or its provider.py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(file.parent.resolve().parent))
     try:
-        spec.loader.exec_module(module)
+        return vars(import_file(file))
     except Exception as error:  # noqa: BLE001  an author's mistake, of whatever type, is what this command is there to tell
         raise _cannot_load(error, str(file), home=file.parent) from None
-    return vars(module)
 
 
 def _why_broken(name: str, told: str) -> DeclarationError:

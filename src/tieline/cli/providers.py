@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tieline.cli.session import NounGroup, current
-from tieline.cli.show import Columns, say, show_json, show_listing
+from tieline.cli.session import NounGroup, current, open_organization, run_async
+from tieline.cli.show import Columns, say, show_json, show_listing, warn
+from tieline.errors import TielineError
 
 if TYPE_CHECKING:
-    from tieline.sdk.auth import Auth
+    from tieline.sdk.provider import Provider
 
 
 @click.group("providers", cls=NounGroup)
@@ -39,17 +40,20 @@ def list_() -> None:
 @command.command("show")
 @click.argument("slug")
 def show(slug: str) -> None:
-    """Show what a provider reads, and how to connect it."""
+    """Show what a provider reads, and how to connect it.
+
+    Where the provider is to trust one organization and no other (an AWS role, say), the organization is looked up for that.
+    """
     from tieline.catalog import load_catalog
     from tieline.flows.setup import setup_row
     from tieline.flows.views import provider_row
 
     current().start_log("error")
-    catalog = load_catalog()
+    catalog, settings = load_catalog(), current().read_settings()
     provider = catalog.provider(slug)
-    row = provider_row(provider, catalog.checks) | {
-        "setup": setup_row(provider, public_url=current().read_settings().public_url)
-    }
+    given = settings.hosts_by_provider({name: one.hosts for name, one in catalog.providers.items()}).get(slug, {})
+    setup = setup_row(provider, public_url=settings.public_url, hosts=given, **_own(provider))
+    row = provider_row(provider, catalog.checks) | {"setup": setup}
     if current().json:
         show_json(row)
         return
@@ -57,19 +61,45 @@ def show(slug: str) -> None:
     say(f"\nGrade: {row['grade'] or 'none; nothing is proven of it'}")
     say(f"\nReads\n{_operations(row)}")
     say(f"\nOptions: --option NAME=VALUE\n{_fields(row['setup']['options'])}")
-    for auth in provider.modes:
-        say(f"\n{_way(auth)}")
+    if hosts := row["setup"]["hosts"]:
+        say(f"\nHosts: TIELINE_HOST_…\n{_lines(hosts)}")
+    for way in row["setup"]["ways"]:
+        say(f"\n{_way(way)}")
 
 
-def _way(auth: Auth) -> str:
-    """One way to authenticate: what to give, or that one goes to the provider."""
-    from tieline.sdk.auth import Redirects
+def _own(provider: Provider[Any]) -> dict[str, str]:
+    """What is the organization's own in a setup at this provider; nothing, and a word why, if it cannot be opened."""
+    from tieline.flows.context import external_id
+    from tieline.flows.issuer import subject_of
+    from tieline.flows.setup import is_told_apart
 
-    told = f"By {auth.slot}: a person signs in at the provider"
-    if not isinstance(auth, Redirects):
-        fields = _fields(auth.credential.model_json_schema())
-        told = f"By {auth.slot}: --credential NAME=- (standard input) or NAME=@FILE\n{fields}"
-    return f"{told}\n\n  {auth.help}" if auth.help else told
+    if not any(is_told_apart(auth) for auth in provider.modes):
+        return {}
+    try:
+        org_id = run_async(_find_organization())
+    except TielineError as error:
+        warn(f"The external id and the subject are the organization's, which cannot be looked up: {error.message}")
+        return {}
+    return {"external_id": external_id(org_id, provider.slug), "subject": subject_of(org_id)}
+
+
+async def _find_organization() -> str:
+    async with open_organization(current()) as here:
+        return here.org.id
+
+
+def _way(way: dict[str, Any]) -> str:
+    """One way to authenticate: what to give, or that one goes to the provider; and whom the provider is to trust."""
+    told = f"By {way['slot']}: a person signs in at the provider"
+    if not way["redirects"]:
+        told = f"By {way['slot']}: --credential NAME=- (standard input) or NAME=@FILE\n{_fields(way['credential'])}"
+    trust = {"external id": way["external_id"], **(way["trust"] or {})}
+    help = f"  {way['instructions']}" if way["instructions"] else ""
+    return "\n\n".join(part for part in (told, _lines(trust), help) if part)
+
+
+def _lines(values: dict[str, str | None]) -> str:
+    return "\n".join(f"  {name:<24} {value}" for name, value in values.items() if value)
 
 
 def _operations(row: dict[str, Any]) -> str:

@@ -119,12 +119,19 @@ def opened(body: Callable[Concatenate[Opened, P], Awaitable[int | None]]) -> Cal
 
 
 async def _within(session: Session, body: Callable[[Opened], Awaitable[T]]) -> T:
+    async with open_organization(session) as here:
+        return await body(here)
+
+
+@asynccontextmanager
+async def open_organization(session: Session) -> AsyncIterator[Opened]:
+    """Tieline and the organization that the command line names."""
     from tieline.store.organizations import find_organization
 
     async with session.open() as tieline:
         async with tieline.parts.db.system() as work:
             org = await find_organization(work, session.org)
-        return await body(Opened(session, tieline, org))
+        yield Opened(session, tieline, org)
 
 
 def current() -> Session:

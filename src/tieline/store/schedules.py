@@ -196,6 +196,18 @@ async def list_schedules(work: Work, connection_id: str) -> list[Schedule]:
     return [Schedule(**row._mapping) for row in await work.connection.execute(query)]
 
 
+async def next_runs(work: Work) -> dict[str, datetime]:
+    """When each connection is read next, by its id; those of which nothing is planned are left out."""
+    query = select(schedules.c.connection_id, func.min(schedules.c.next_run_at)).where(
+        schedules.c.org_id == work.org_id,
+        schedules.c.connection_id.is_not(None),
+        schedules.c.next_run_at.is_not(None),
+        schedules.c.enabled,
+    )
+    rows = await work.connection.execute(query.group_by(schedules.c.connection_id))
+    return {connection_id: at for connection_id, at in rows}  # noqa: C416  dict() would take the result for a mapping
+
+
 async def get_schedule(work: Work, connection_id: str, operation: str, *, lock: bool = False) -> Schedule | None:
     """The schedule of one operation, locked until the end of the transaction if asked."""
     query = select(schedules).where(_of(work, connection_id, operation))

@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 from tests.sdk.auth.conftest import everything_in, make_context
 
-from tieline.errors import Unauthorised, Unexpected
+from tieline.errors import Invalid, Unauthorised, Unexpected
 from tieline.sdk import AssumeRole, AuthContext, OAuthApp, Role
 
 EXTERNAL_ID = "tieline-external-id"
@@ -101,3 +101,10 @@ async def test_a_wrong_key_is_the_operators_matter(moto: str, operator: OAuthApp
     unknown = operator.model_copy(update={"client_id": "AKIAUNKNOWNUNKNOWN00"})
     with pytest.raises(Unexpected, match="InvalidClientTokenId"):
         await AssumeRole().mint(context_of(moto, unknown), ROLE)
+
+
+async def test_without_the_operators_key_it_is_the_key_that_is_asked_for() -> None:
+    with pytest.raises(Invalid, match="AWS access key of the operator's") as refused:
+        await AssumeRole().mint(make_context({"sts": "https://sts.example"}), ROLE)
+    assert "TIELINE_OAUTH_AWS_CLIENT_SECRET" in refused.value.what_to_do
+    assert "OAuth app" not in everything_in(refused.value)

@@ -85,6 +85,7 @@ def test_a_lifetime_is_read_if_it_is_a_sensible_one(value: Any, seconds: int | N
         ("read, write  read", ("read", "write")),
         (["read", 7, "", "write"], ("read", "write")),
         ("", ()),
+        ("https://graph.example/.default", None),  # which names none of those that it stands for
         (None, None),
         (7, None),
         ({"read": True}, None),

@@ -60,7 +60,9 @@ class ImportedRow(Row):
         description="`valid` is a dry run's `connected`; `exists` was connected before.", examples=["connected"]
     )
     provider: str | None = Field(description="The provider.", examples=["sandbox"])
-    account: str | None = Field(description="The account that the credential opens.", examples=["Larkfield Instruments"])
+    account: str | None = Field(
+        description="The account that the credential opens.", examples=["Larkfield Instruments"]
+    )
     connection_id: str | None = id_of("conn", "The connection.")
     reason: Why | None = Field(description="Why it was refused.", examples=[None])
 
@@ -95,5 +97,7 @@ def _rows(body: Import) -> list[flow.Row]:
     else:
         rows = flow.read_rows(body.csv.encode(), "csv")
     if not 0 < len(rows) <= MOST_ROWS:
-        raise Invalid(f"An import has 1 to {MOST_ROWS} rows here", advice="Split it, or use `tieline connections import`.")
+        raise Invalid(
+            f"An import has 1 to {MOST_ROWS} rows here", advice="Split it, or use `tieline connections import`."
+        )
     return rows

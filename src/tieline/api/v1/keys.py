@@ -52,7 +52,7 @@ async def list_encryption_keys(parts: PartsOf, _caller: Operator) -> Response:
 async def rewrap_stored_values(parts: PartsOf, caller: Operator) -> Response:
     """Bring up to 1,000 stored values under the current key, and say how many are left.
 
-    Repeat it until `left` is 0, or leave the rest to the hourly upkeep. It is safe to repeat, and to do twice at once.
+    Repeat it until `left` is 0, or leave the rest to the upkeep of the workers. It is safe to repeat, and to do twice at once.
     """
     async with parts.db.work(caller.org_id) as work:
         await record(work, parts, "key.rewrap_requested")

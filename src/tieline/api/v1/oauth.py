@@ -1,23 +1,24 @@
 """Sign-ins at a provider: begun by an API key, walked by a browser, and asked after by the key again.
 
-The browser has no key. What lets it in is the ticket of the address that it opens, and from then on its cookie. Nothing of the
+The browser has no key. What lets it in is the ticket of the address that it opens, once the person there has agreed, and from then
+on its cookie. Nothing of the
 query that it comes back with is logged or told.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from tieline.api.body import Given, JsonBody
+from tieline.api.body import Given, JsonBody, read_body
 from tieline.api.caller import Admin, Auditor, PartsOf
 from tieline.api.describe import documented
-from tieline.api.page import page_response, show_page
+from tieline.api.page import ask_page, onward_page, page_response, show_page
 from tieline.api.schemas import (
     SLUG,
     Name,
@@ -32,6 +33,7 @@ from tieline.api.schemas import (
 )
 from tieline.errors import TielineError
 from tieline.flows import authorize as flow
+from tieline.flows import consent
 from tieline.flows.authorize import LIFETIME, Finished, Onward
 from tieline.flows.parts import Parts
 from tieline.flows.returns import MAX_LENGTH, with_result
@@ -96,7 +98,7 @@ async def start_sign_in(
 ) -> Response:
     """Begin to connect an account by signing in at the provider: open the address in the person's browser within ten minutes.
 
-    The first browser that opens it is the only one that can finish. An `Idempotency-Key` is not heeded here.
+    There the person is told who asks for what; the first browser that goes on is the only one that can finish. An `Idempotency-Key` is not heeded here.
     """
     wish = flow.Wish(body.provider, body.by, body.options, body.name, body.connection_id, body.return_to)
     begun = await flow.begin(parts, caller.org_id, wish)
@@ -112,39 +114,54 @@ async def get_sign_in(
         return answer(attempt_row(await get_attempt(work, attempt_id), now=parts.clock.now()))
 
 
+_PAGES: dict[int | str, dict[str, Any]] = {
+    200: page_response("A page for the person: what is asked, the way on, or the outcome."),
+    400: page_response("It does not belong to a sign-in that was begun in this browser, or was used already."),
+    403: page_response("Whoever began it may not do so any more."),
+    404: page_response("There is no such provider, or no such sign-in."),
+    409: page_response("The account, or the connection, does not allow it."),
+    410: page_response("The ten minutes are over."),
+    413: page_response("Too much is asked for."),
+    422: page_response("The provider, or the person there, did not grant access."),
+    429: page_response("The provider asks to wait."),
+    502: page_response("The provider cannot be reached or answered unexpectedly."),
+    503: page_response("The key ring is not available just now."),
+}
+_PAGE: dict[str, Any] = {"response_class": Response, "responses": _PAGES}
 _BROWSER: dict[str, Any] = {
     "status_code": 303,
     "response_class": Response,
     "responses": {
         303: {"description": "On to the provider, or back to where the person came from.", "content": {}},
-        **{code: page_response(why) for code, why in {
-            200: "The outcome, where there is no address to go back to.",
-            400: "It does not belong to a sign-in that was begun in this browser, or was used already.",
-            404: "There is no such provider, or no such sign-in.",
-            409: "The account, or the connection, does not allow it.",
-            410: "The ten minutes are over.",
-            413: "Too much is asked for.",
-            422: "The provider, or the person there, did not grant access.",
-            429: "The provider asks to wait.",
-            502: "The provider cannot be reached or answered unexpectedly.",
-            503: "The key ring is not available just now.",
-        }.items()},
+        **_PAGES,
     },
-}  # fmt: skip
+}
+Ticket = Annotated[str, Path(description="The end of the address.", examples=["t1.…"])]
 
 
-@router.get("/oauth/begin/{ticket}", **_BROWSER)
-async def open_sign_in(
-    request: Request,
-    parts: PartsOf,
-    ticket: Annotated[str, Path(description="The end of the address.", examples=["t1.…"])],
-) -> Response:
-    """In the browser: bind the sign-in to it, and go to the provider."""
+@router.get("/oauth/begin/{ticket}", **_PAGE)
+async def open_sign_in(request: Request, parts: PartsOf, ticket: Ticket) -> Response:
+    """In the browser: ask the person. Nothing is bound and nothing begun, for programs that look at links come here too."""
     try:
-        onward = await flow.open_attempt(parts, ticket, request.cookies.get(_cookie_name(parts)))
+        question = await consent.ask(parts, ticket, request.cookies.get(_cookie_name(parts)))
     except TielineError as error:
         return show_page(error)
-    return _go(parts, onward)
+    return _with_cookie(parts, ask_page(question), question.browser)
+
+
+@router.post("/oauth/begin/{ticket}", **_PAGE)
+async def answer_sign_in(request: Request, parts: PartsOf, ticket: Ticket) -> Response:
+    """In the browser: the answer of the page's form. Bind the sign-in to the browser and go to the provider, or end it."""
+    browser = request.cookies.get(_cookie_name(parts))
+    try:
+        form = dict(parse_qsl((await read_body(request)).decode(errors="replace")))
+        if form.get("answer") == "decline":
+            await consent.decline(parts, ticket, browser, form.get("consent", ""))
+            return show_page("Nothing was connected, and this address leads nowhere any more.")
+        onward = await consent.agree(parts, ticket, browser, form.get("consent", ""))
+    except TielineError as error:
+        return show_page(error)
+    return _with_cookie(parts, onward_page(onward.url), onward.browser)
 
 
 @router.get("/oauth/callback/{slug}", **_BROWSER)
@@ -159,7 +176,9 @@ async def finish_sign_in(
         outcome = await flow.finish(parts, slug, query, request.cookies.get(_cookie_name(parts)))
     except TielineError as error:
         return show_page(error)
-    return _go(parts, outcome) if isinstance(outcome, Onward) else _tell(outcome)
+    if isinstance(outcome, Onward):
+        return _with_cookie(parts, RedirectResponse(outcome.url, 303), outcome.browser)
+    return _tell(outcome)
 
 
 def _single(request: Request) -> dict[str, str]:
@@ -171,12 +190,11 @@ def _single(request: Request) -> dict[str, str]:
     return query
 
 
-def _go(parts: Parts, onward: Onward) -> Response:
-    """Send the browser to the provider, with the cookie by which it is known when it comes back."""
-    answered = RedirectResponse(onward.url, 303)
+def _with_cookie(parts: Parts, answered: Response, browser: str) -> Response:
+    """The answer with the cookie by which the browser is known when it comes back."""
     answered.set_cookie(
         _cookie_name(parts),
-        onward.browser,
+        browser,
         max_age=int(LIFETIME.total_seconds()),
         path="/",
         secure=_is_secure(parts),

@@ -13,6 +13,7 @@ from tieline.api.describe import documented
 from tieline.api.schemas import Page, ProviderSlug, Row, answer
 from tieline.flows.apps import app_availability
 from tieline.flows.context import external_id
+from tieline.flows.issuer import subject_of
 from tieline.flows.setup import availability_row, setup_row
 from tieline.flows.views import provider_row
 
@@ -42,6 +43,7 @@ class Provider(Row):
     category: str = Field(description="What it is for.", examples=["identity"])
     description: str = Field(description="More about it.", examples=[""])
     docs_url: str | None = Field(description="Its documentation.", examples=["https://developer.okta.com"])
+    grade: str | None = Field(description="What is proven of it: `bronze`, `silver` or `gold`.", examples=["gold"])
     operations: list[Operation] = Field(description="What it can do.")
 
 
@@ -51,6 +53,19 @@ class NeededApp(Row):
     fields: list[str] = Field(description="What it must hold, by name.", examples=[["client_id", "client_secret"]])
     url: str | None = Field(description="The page where it is made.", examples=["https://github.com/settings/apps"])
     instructions: str = Field(description="How it is made.", examples=["Register a new OAuth app."])
+
+
+class Trust(Row):
+    """Whom the provider is to trust, where Tieline shows its own word in place of a secret."""
+
+    issuer: str = Field(description="The issuer of that word.", examples=["https://tieline.example"])
+    subject: str | None = Field(
+        description="This organization, and no other.", examples=["organization:org_01hzx3v4k5m6n7p8q9r0s1t2v3"]
+    )
+    audience: str | None = Field(
+        description="Whom it is meant for; where it is left out, the provider's resource.",
+        examples=["sts.amazonaws.com"],
+    )
 
 
 class Way(Row):
@@ -74,6 +89,7 @@ class Way(Row):
     external_id: str | None = Field(
         description="What a role's trust policy must ask for, if the way is a role.", examples=[None]
     )
+    trust: Trust | None = Field(description="Whom to trust, if the way keeps no secret.", examples=[None])
     scopes: list[str] = Field(description="Permissions that are asked for.", examples=[["read:org"]])
 
 
@@ -91,7 +107,7 @@ class Setup(Row):
     )
     options: dict[str, Any] = Field(description="JSON Schema of `options`.", examples=[{"type": "object"}])
     hosts: dict[str, str] = Field(
-        description="The vendor's addresses, which the operator may replace.",
+        description="The vendor's addresses, or those that the operator put in their place.",
         examples=[{"api": "https://api.github.com"}],
     )
     ways: list[Way] = Field(description="The ways to authenticate, the recommended one first.")
@@ -117,7 +133,9 @@ class Availability(Row):
 @router.get("/providers", **documented(Page[Provider]))
 async def list_providers(parts: PartsOf, _caller: Auditor) -> Response:
     """List the providers that can be connected."""
-    return answer({"items": [provider_row(one) for one in parts.catalog.providers.values()], "next": None})
+    return answer(
+        {"items": [provider_row(one, parts.catalog.checks) for one in parts.catalog.providers.values()], "next": None}
+    )
 
 
 @router.get("/providers/oauth-availability", **documented(Page[Availability]))
@@ -133,12 +151,13 @@ async def list_oauth_availability(parts: PartsOf, caller: Auditor) -> Response:
 @router.get("/providers/{slug}", **documented(Provider, absent=True))
 async def get_provider(parts: PartsOf, _caller: Auditor, slug: Slug) -> Response:
     """Show one provider."""
-    return answer(provider_row(parts.catalog.provider(slug)))
+    return answer(provider_row(parts.catalog.provider(slug), parts.catalog.checks))
 
 
 @router.get("/providers/{slug}/setup", **documented(Setup, absent=True))
 async def get_provider_setup(parts: PartsOf, caller: Auditor, slug: Slug) -> Response:
     """Show what connecting takes: instructions, the forms for credential and options as JSON Schema, callback and app."""
     provider = parts.catalog.provider(slug)
-    own = external_id(caller.org_id, slug)
-    return answer(setup_row(provider, public_url=parts.public_url, external_id=own))
+    own, subject = external_id(caller.org_id, slug), subject_of(caller.org_id)
+    hosts = parts.hosts.get(slug, {})
+    return answer(setup_row(provider, public_url=parts.public_url, hosts=hosts, external_id=own, subject=subject))

@@ -48,8 +48,9 @@ github: Provider[GithubOptions] = Provider(
     app_help="Your organization → Settings → Developer settings → GitHub Apps → New GitHub App: the callback URL shown here, also "
     "as Setup URL; Repository permissions: Administration and Metadata, Organization permissions: Members, all read-only; "
     "generate a private key and a client secret. For OAuth alone: OAuth Apps → New OAuth App.",
-    remains="A personal access token: Settings → Developer settings → Personal access tokens → Delete. The app itself is "
-    "uninstalled, and a grant withdrawn, by Tieline.",
+    remains="The app stays installed, for others may be connected by it. If none is, an owner uninstalls it: the organization → "
+    "Settings → GitHub Apps → Configure → Uninstall. An OAuth app of which this token was the last: Settings → Applications → "
+    "Authorized OAuth Apps → Revoke. A personal access token: Settings → Developer settings → Personal access tokens → Delete.",
 )
 
 _COUNTERS = (

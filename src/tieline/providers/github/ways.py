@@ -10,10 +10,10 @@ from tieline.sdk.answers import judge
 _HEADERS = {"accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
 
 
-async def forget_grant(ctx: AuthContext, grant: Grant) -> bool:
-    """Withdraw all that the person granted to the OAuth app.
+async def forget_token(ctx: AuthContext, grant: Grant) -> bool:
+    """Revoke this one token: others that the person gave to the app may serve other organizations.
 
-    https://docs.github.com/rest/apps/oauth-applications#delete-an-app-authorization
+    https://docs.github.com/rest/apps/oauth-applications#delete-an-app-token
     """
     app = ctx.need_app()
     if app.client_secret is None:
@@ -22,12 +22,12 @@ async def forget_grant(ctx: AuthContext, grant: Grant) -> bool:
     packed = base64.b64encode(f"{app.client_id}:{secret}".encode()).decode()
     answer = await ctx.send(
         "DELETE",
-        ctx.url("{api}/applications/{client}/grant", client=app.client_id),
+        ctx.url("{api}/applications/{client}/token", client=app.client_id),
         json={"access_token": token},
         headers=_HEADERS | {"authorization": f"Basic {packed}"},
         secrets=(secret, token, packed),
     )
-    if answer.status not in (204, 404, 422) and (failed := judge(answer)):  # 404 and 422: it is withdrawn already
+    if answer.status not in (204, 404, 422) and (failed := judge(answer)):  # 404 and 422: it is revoked already
         raise failed
     return True
 
@@ -42,7 +42,7 @@ WAYS = (
         authorize_url="{web}/login/oauth/authorize",
         token_url="{web}/login/oauth/access_token",  # noqa: S106  an address
         token_headers={"accept": "application/json"},
-        revoke_by=forget_grant,
+        revoke_by=forget_token,
         scopes=("read:org", "repo"),
         client_auth="body",
         help="Sign in as an owner of the organization. GitHub has no read-only scope for private repositories: prefer the app.",

@@ -44,7 +44,8 @@ class Installation(Credential):
 class AppInstall(Bearer):
     """A GitHub App's installation, on GitHub itself or on a server of one's own: `{web}` and `{api}` are the two hosts.
 
-    With `owners_only`, the person must own the account; the app needs the permission to read members for that.
+    With `owners_only`, the person must own the account; the app needs the permission to read members for that. It is never
+    uninstalled from here, and so is no kind that `Revokes`: another organization may be connected by the same installation.
     """
 
     install_url: str = "{web}/apps/{slug}/installations/new"
@@ -53,7 +54,6 @@ class AppInstall(Bearer):
     installations_url: str = "{api}/user/installations"
     user_url: str = "{api}/user"
     membership_url: str = "{api}/user/memberships/orgs/{account}"
-    installation_url: str = "{api}/app/installations/{installation_id}"
     mint_url: str = "{api}/app/installations/{installation_id}/access_tokens"
     headers: Mapping[str, str] = field(default_factory=lambda: {"accept": "application/vnd.github+json"})
     owners_only: bool = True
@@ -97,20 +97,13 @@ class AppInstall(Bearer):
 
     async def mint(self, ctx: AuthContext, credential: Installation) -> Grant:
         """A token of the installation; its permissions are told as scopes such as `members:read`."""
-        answer = await self._as_app(ctx, "POST", self.mint_url, credential)
+        answer = await self._ask_as_app(ctx, credential)
         if answer.status == 403 and b"suspended" in answer.body.lower():
             raise answer.fail(Suspended, f"has the app suspended on {credential.account}")
         if answer.status == 404:
             raise answer.fail(Unauthorised, f"has the app no longer installed on {credential.account}")
         grant = read_grant(answer, Reading(token_at="token", ends_at="expires_at", lifetime=3600))  # noqa: S106  a field
         return grant.model_copy(update={"scopes": _scopes(dig(answer.json, "permissions"))})
-
-    async def revoke(self, ctx: AuthContext, credential: Installation) -> bool:
-        """Uninstall the app."""
-        answer = await self._as_app(ctx, "DELETE", self.installation_url, credential)
-        if answer.status != 404 and (failed := judge(answer)):
-            raise failed
-        return True
 
     async def _sign_in(self, ctx: AuthContext, back: Back) -> str:
         """The person's token. A code that came with the installation was asked for by the page there, without PKCE."""
@@ -120,16 +113,15 @@ class AppInstall(Bearer):
         endpoint = TokenEndpoint(self.token_url, client_auth="body", headers={"accept": "application/json"})
         return (await endpoint.grant(ctx, ctx.need_app(), fields)).access_token.get_secret_value()
 
-    async def _as_app(self, ctx: AuthContext, method: str, template: str, credential: Installation) -> Answer:
+    async def _ask_as_app(self, ctx: AuthContext, credential: Installation) -> Answer:
         app = ctx.need_app()
         if app.private_key is None or app.app_id is None:
             raise Invalid(f"The app for {ctx.provider} lacks its id or its private key", advice="Set both on the app.")
         claims = {"iss": app.app_id, **times(ctx.clock.now(), timedelta(minutes=9), early=timedelta(seconds=30))}
         token = sign_jwt(app.private_key.get_secret_value(), claims, algorithm="RS256")
-        url = ctx.url(template, installation_id=credential.installation_id)
-        return await ctx.send(
-            method, url, headers={**self.headers, "authorization": f"Bearer {token}"}, secrets=(token,)
-        )
+        url = ctx.url(self.mint_url, installation_id=credential.installation_id)
+        headers = {**self.headers, "authorization": f"Bearer {token}"}
+        return await ctx.send("POST", url, headers=headers, secrets=(token,))
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class AssumeRole:
         if not ctx.external_id:
             raise Invalid("There is no external id, and no role is assumed without one")
         form = {"Action": "AssumeRole", **asked, "ExternalId": ctx.external_id}
-        url, app = ctx.url(self.sts_url), ctx.need_app()
+        url, app = ctx.url(self.sts_url), _need_key(ctx)
         headers = _signed(url, form, app, _region_of(url))
         return await ctx.send("POST", url, form=form, headers=headers, secrets=tuple(app.secrets()))
 
@@ -109,6 +109,17 @@ class AssumeRole:
         token = await ctx.identity_token(self.audience)
         form = {"Action": "AssumeRoleWithWebIdentity", **asked, "WebIdentityToken": token}
         return await ctx.send("POST", ctx.url(self.sts_url), form=form, secrets=(token,))
+
+
+def _need_key(ctx: AuthContext) -> OAuthApp:
+    """The access key that signs, which is kept as an app is."""
+    if ctx.app is None:
+        raise Invalid(
+            f"There is no AWS access key of the operator's to assume roles with for {ctx.provider}",
+            advice="Let the operator set TIELINE_OAUTH_AWS_CLIENT_ID to its access key id and TIELINE_OAUTH_AWS_CLIENT_SECRET "
+            "to its secret access key; or connect by a way that needs no key.",
+        )
+    return ctx.app
 
 
 def _region_of(url: str) -> str:

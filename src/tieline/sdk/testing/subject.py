@@ -88,7 +88,7 @@ def find_subject(slug_or_folder: str | Path) -> Subject:
     if path.is_file():
         path = path.parent
     if path.is_dir() and (path / "provider.py").exists():
-        return Subject(_declared(import_folder(path), str(path)), path)
+        return Subject(_declared(import_file(path / "provider.py"), str(path)), path)
     slug = str(slug_or_folder)
     for entry in entry_points(group=GROUP, name=slug):
         loaded = entry.load()
@@ -100,13 +100,12 @@ def find_subject(slug_or_folder: str | Path) -> Subject:
     return Subject(_declared(importlib.import_module(module), slug), _home(module))
 
 
-def import_folder(folder: Path) -> ModuleType:
-    """The module `provider.py` of a folder. The folder is a package of its own, so that it may import its neighbours."""
-    folder = folder.resolve()
+def import_file(file: Path) -> ModuleType:
+    """The module in a file. Its folder is a package of its own, so that it may import its neighbours."""
+    folder = file.parent.resolve()
     name = f"tieline_checked_{folder.name}"
-    file = folder / "provider.py"
     spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(folder)])
-    if spec is None or spec.loader is None:
+    if spec is None or spec.loader is None or not file.is_file():
         raise NotConforming(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
