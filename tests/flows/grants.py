@@ -6,8 +6,9 @@ import asyncio
 import importlib
 import os
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -119,31 +120,43 @@ async def use(parts: Parts, connection: Connection) -> str:
         return str((await opened.context().get("/me"))["sub"])
 
 
+Act = Callable[["Parts", str, str], Awaitable[Any]]
+"""What a process does: with its parts, an organization and a connection's id."""
+
+
 def start_user(place: Place, org_id: str, connection_id: str, *, tasks: int, go: str, fault: str = "") -> BaseProcess:
     """A process with so many tasks that use the connection at once, as soon as the file `go` is there.
 
     It ends with 0 if all were answered; `fault` is as in TIELINE_FAULT.
     """
+    return start(place, org_id, connection_id, partial(_use_side_by_side, tasks=tasks, go=go), fault=fault)
+
+
+def start(place: Place, org_id: str, connection_id: str, act: Act, *, fault: str = "") -> BaseProcess:
+    """A process that does one thing, or dies in it; it ends with 0 if it was done."""
     forking = get_context("forkserver")
     forking.set_forkserver_preload(["tieline.flows.sync", "tieline.catalog"])
-    process = forking.Process(target=_run, args=(place, org_id, connection_id, tasks, go, fault), daemon=True)
+    process = forking.Process(target=_run, args=(place, org_id, connection_id, act, fault), daemon=True)
     process.start()
     return process
 
 
-def _run(place: Place, org_id: str, connection_id: str, tasks: int, go: str, fault: str) -> None:
+def _run(place: Place, org_id: str, connection_id: str, act: Act, fault: str) -> None:
     os.environ["TIELINE_FAULT"] = fault
     importlib.reload(faults)
-    asyncio.run(_use_side_by_side(place, org_id, connection_id, tasks, go))
+    asyncio.run(_do(place, org_id, connection_id, act))
 
 
-async def _use_side_by_side(place: Place, org_id: str, connection_id: str, tasks: int, go: str) -> None:
+async def _do(place: Place, org_id: str, connection_id: str, act: Act) -> None:
     db = Db(place.url, pool_size=6)
-    parts = parts_at(place, db)
-    async with db.work(org_id) as work:
+    await act(parts_at(place, db), org_id, connection_id)
+    await db.close()
+
+
+async def _use_side_by_side(parts: Parts, org_id: str, connection_id: str, *, tasks: int, go: str) -> None:
+    async with parts.db.work(org_id) as work:
         connection = await get_connection(work, connection_id)
     while not Path(go).exists():  # noqa: ASYNC240  a moment of a test's own process
         await asyncio.sleep(0.02)
     told = await asyncio.gather(*(use(parts, connection) for _ in range(tasks)))
     assert set(told) == {connection.account_id}
-    await db.close()

@@ -66,6 +66,7 @@ _COLUMNS = (
 )
 _STALE = timedelta(days=1)
 _RUNS, _TIMELINE = 10, 20
+_OURS = {"engine": "a worker", "system": "Tieline itself"}
 _REFUSED = (Invalid, TooLarge, Conflict, ProviderError, VaultError)
 
 
@@ -277,7 +278,7 @@ async def _look(work: Work, connection_id: str) -> dict[str, Any]:
         "entities": [(kind, plural(kind), count) for kind, count in sorted(kinds.items())],
         "credentials": credentials,
         "timeline": [entry_row(one) for one in entries.items],
-        "people": {one.id: one.name or one.email for one in people},
+        "people": _OURS | {one.id: one.name or one.email for one in people},
     }
 
 
