@@ -100,6 +100,10 @@ class Scene:
         await self.own_app()
         return {"provider": "acme", "by": "oauth2", "options": self.account()["options"]}
 
+    async def member(self) -> dict[str, str]:
+        body = {"email": f"anna{next(self.numbers)}@example.com", "role": "member"}
+        return {"member_id": (await self.ask("POST", "/members", body))["id"]}
+
     async def key(self) -> dict[str, str]:
         return {"key_id": (await self.ask("POST", "/api-keys", {"name": "k", "role": "auditor"}))["id"]}
 
@@ -221,6 +225,26 @@ async def unmute_finding(scene: Scene) -> Ready:
 async def materialize_evidence(scene: Scene) -> Ready:
     await scene.ended()
     return {}, None
+
+
+@recipe
+async def invite_member(scene: Scene) -> Ready:
+    return {}, told(email=f"anna{next(scene.numbers)}@example.com", role="member")
+
+
+@recipe
+async def make_member_link(scene: Scene) -> Ready:
+    return await scene.member(), None
+
+
+@recipe
+async def change_member(scene: Scene) -> Ready:
+    return await scene.member(), told(role="admin")
+
+
+@recipe
+async def remove_member(scene: Scene) -> Ready:
+    return await scene.member(), None
 
 
 @recipe

@@ -163,6 +163,8 @@ async def open_attempt(parts: Parts, ticket: str, browser: str | None) -> Onward
     async with parts.db.work(attempt.org_id) as work:
         if not await store.open_round(work, attempt, browser_hash=bound, sealed=sealed, key_id=key_id, now=now):
             raise SignInLost("This sign-in was opened twice at the same time")
+        with acting_as(attempt.created_by):
+            await record(work, parts, "attempt.opened", attempt.id, provider=attempt.provider, slot=attempt.slot)
     return Onward(url, cookie)
 
 

@@ -33,6 +33,7 @@ TONES = {
 """The tone of a state; one that is not here is `quiet`."""
 
 _WORDS = {
+    "ai": "AI",
     "no-evidence": "No evidence",
     "needs_reconnect": "Needs reconnect",
     "soc2": "SOC 2",

@@ -63,7 +63,7 @@ async def show_catalogue(page: AnyPage) -> Response:
     catalog = page.parts.catalog
     categories = sorted({one.category for one in catalog.providers.values()})
     filters = (
-        Filter("q", "Name, or what it reads"),
+        Filter("q", "Search"),
         Filter("category", "Category", [(c, word(c)) for c in categories]),
     )
     asked = read_asked(page.request.query_params, filters)
