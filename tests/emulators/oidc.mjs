@@ -33,12 +33,13 @@ let redirects = new Set();
 let ttl = config.ttl;
 let rules = [];
 let requests = [];
+let era = 0; // a request that came before a reset and is answered after it belongs to no log
 
 const control = {
   redirects: (body) => { redirects = new Set(body.uris); },
   ttl: (body) => { ttl = { ...ttl, ...body }; },
   faults: (body) => { rules = body.rules; },
-  reset: () => { [rules, requests, ttl] = [[], [], config.ttl]; },
+  reset: () => { [rules, requests, ttl, era] = [[], [], config.ttl, era + 1]; },
   log: () => ({ requests }),
 };
 
@@ -55,12 +56,13 @@ const server = createServer(async (request, response) => {
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(told));
     return;
   }
+  request.era = era;
   const rule = rules.find((one) => one.path === path && (one.times ?? 1) > 0);
   if (rule) {
     rule.times = (rule.times ?? 1) - 1;
     if (rule.delay_ms) await new Promise((resolve) => setTimeout(resolve, rule.delay_ms));
     if (rule.status) {
-      requests.push({ method: request.method, path, grant_type: null, status: rule.status });
+      if (request.era === era) requests.push({ method: request.method, path, grant_type: null, status: rule.status });
       response.writeHead(rule.status, { "content-type": "application/json", ...rule.headers }).end(rule.body ?? "");
       return;
     }
@@ -91,7 +93,7 @@ provider.use(async (ctx, next) => {
   try {
     await next();
   } finally {
-    requests.push({ method: ctx.method, path: ctx.path, grant_type: ctx.oidc?.params?.grant_type ?? null, status: ctx.status });
+    if (ctx.req.era === era) requests.push({ method: ctx.method, path: ctx.path, grant_type: ctx.oidc?.params?.grant_type ?? null, status: ctx.status });
   }
 });
 const serve = provider.callback();

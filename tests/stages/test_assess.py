@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.stages.steps import NOW, Step
 
-from tieline.ids import to_uuid
+from tieline.ids import new_id, to_uuid
 from tieline.sdk import Account, Membership, Related, check
 from tieline.stages.assess import FRESH_FOR, reassess
 from tieline.store import entities
@@ -180,5 +180,5 @@ async def test_entities_of_other_connections_are_never_judged(step: Step) -> Non
     await step.page(person(step, mfa=False), step.judge(has_mfa))
     async with step.db.work(step.org_id) as work:
         other = step.judge(has_mfa)
-        stranger = to_uuid(step.connection.id.replace(step.connection.id[-1], "0"), "conn")
+        stranger = to_uuid(new_id("conn"), "conn")
         assert (await reassess(work, [("account", stranger)], other)).answers == []
