@@ -48,11 +48,6 @@ def tell(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, one if isinstance(one, str) else orjson.dumps(one).decode()) for name, one in values.items()]
 
 
-def pretty(content: Any) -> str:
-    """JSON for people: sorted and indented."""
-    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2).decode()
-
-
 def end_of_day(given: str | None, *, field: str) -> datetime | None:
     """When a day such as `2031-01-31` is over, in UTC; `None` if no day is given. Raises `Invalid` that names the field."""
     if not given:

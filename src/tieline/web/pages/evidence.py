@@ -14,7 +14,8 @@ from tieline.flows.views import JsonRow, evidence_detail, evidence_row, listing
 from tieline.store import evidence as store
 from tieline.store.connections import get_connection
 from tieline.store.listing import Paging
-from tieline.web.choices import choices_of, end_of_day, pretty, tell
+from tieline.web.choices import choices_of, end_of_day, tell
+from tieline.web.data import pretty
 from tieline.web.listing import PAGE_SIZE, Asked, Column, Filter, Listed, answer_csv, read_asked
 from tieline.web.page import AdminPage, AnyPage, ApiCall, Page
 from tieline.web.route import ConsoleRoute
