@@ -9,14 +9,17 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.emulators.oidc import Oidc
+from tests.flows.grants import sign_in
 from tests.flows.test_lifecycle import Story, story  # noqa: F401  a fixture
 from tests.flows.test_tokens import Granted, granted, refreshes  # noqa: F401  a fixture
 
 from tieline.errors import Conflict
 from tieline.flows import connect as flow
 from tieline.flows.connect import replace_credential, roll_back
+from tieline.flows.credentials import open_credential, open_row
 from tieline.flows.disconnect import disconnect
 from tieline.flows.expiry import mind_expiry
+from tieline.flows.reach import parse_options, reach
 
 BESIDE: dict[str, Callable[[Granted], Awaitable[Any]]] = {
     "a test call": lambda one: flow.test_connection(one.parts, one.org, one.connection.id),
@@ -82,6 +85,36 @@ async def test_an_answer_that_cannot_be_stored_at_once_is_stored_as_soon_as_it_c
     assert await refreshing == "anna"
     assert refreshes(oidc) == 1
     assert await granted.counters() == {"version": 1, "serial": 1}
+
+
+async def test_an_answer_that_is_stored_late_takes_the_place_of_no_newer_credential(
+    granted: Granted,  # noqa: F811
+    oidc: Oidc,
+    owner: asyncpg.Connection[Any],
+) -> None:
+    parts, provider = granted.parts, granted.parts.catalog.provider("certified")
+    async with parts.db.work(granted.org) as work:
+        held = await open_credential(work, parts, provider, granted.connection)
+    about = {"connection": granted.connection}
+    async with reach(parts, granted.org, provider, parse_options(provider, {}), held, **about) as opened:
+        oidc.fail({"path": "/token", "times": 1, "delay_ms": 700})
+        refreshing = asyncio.create_task(opened.signer.fresh())
+        await asyncio.sleep(0.3)
+        await owner.execute("REVOKE INSERT ON audit_entries FROM tieline_app")
+        try:
+            await asyncio.sleep(2.3)  # between two tries to store
+        finally:
+            await owner.execute("GRANT INSERT ON audit_entries TO tieline_app")
+        await sign_in(parts, granted.org, oidc)
+        await refreshing
+        used = opened.signer.held
+    assert used.row
+    stored = await open_row(parts, used.auth, used.row)
+    assert used.credential == stored.credential, "it goes on with what its row holds"
+    assert await granted.query("SELECT version, serial FROM credentials WHERE retired_at IS NULL") == [
+        {"version": 2, "serial": 0}
+    ]
+    assert refreshes(oidc) == 1
 
 
 async def test_a_roll_back_that_a_rotation_overtakes_changes_nothing(story: Story) -> None:  # noqa: F811

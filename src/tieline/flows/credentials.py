@@ -20,7 +20,7 @@ from tieline.ids import new_id
 from tieline.sdk.auth import Auth, Credential
 from tieline.sdk.provider import Provider
 from tieline.store import credentials as store
-from tieline.store.connections import Connection, update_connection
+from tieline.store.connections import Connection
 from tieline.store.credentials import SealedCredential
 from tieline.store.db import Work
 from tieline.store.types import Ciphertext
@@ -106,14 +106,6 @@ async def former_version(work: Work, connection: Connection, slot: str) -> tuple
             "There is no former credential to go back to", advice=f"A former one is kept for {days} days; rotate."
         )
     return in_force[0], former[0]
-
-
-async def take_expiry(work: Work, connection: Connection, row: SealedCredential, expires_at: datetime | None) -> None:
-    """Note when the credential in force ends, on its row and for the connection's list."""
-    if row.expires_at != expires_at:
-        await store.set_expiry(work, row.id, expires_at)
-    if connection.expires_at != expires_at:
-        await update_connection(work, connection.id, now=row.created_at, expires_at=expires_at)
 
 
 def place_of(row: SealedCredential) -> Place:

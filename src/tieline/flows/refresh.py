@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from tieline.flows.audit import record
 from tieline.flows.credentials import Held, open_row, reseal
 from tieline.flows.parts import Parts
 from tieline.flows.scopes import note_scopes
-from tieline.sdk.auth import AuthContext, Grant, Refreshes
+from tieline.sdk.auth import AuthContext, Credential, Grant, Refreshes
 from tieline.sdk.provider import Provider
 from tieline.store import credentials as store
 from tieline.store.connections import Connection
@@ -30,6 +30,7 @@ COOL_DOWN = timedelta(seconds=30)
 """How long nobody tries a refresh again after one that failed for the provider's reasons."""
 SAVING = timedelta(minutes=1)
 """How long a process may take to store an answer, and others leave the former refresh token alone."""
+_MOMENTS = (0.2, 0.5, 1.0)
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 _log = logging.getLogger(__name__)
@@ -50,13 +51,6 @@ class _CoolingDown(Unavailable):
     """The provider was not asked, since it could not answer a moment ago."""
 
 
-@dataclass
-class _Answered:
-    """What the provider answered, kept here until it is stored: nobody else has it."""
-
-    grant: Grant | None = field(default=None, repr=False)
-
-
 async def refresh_stored(refresh: Refresh, held: Held) -> Held:
     """Refresh a stored grant, or take over what another process has put there meanwhile.
 
@@ -67,35 +61,41 @@ async def refresh_stored(refresh: Refresh, held: Held) -> Held:
     assert row is not None  # noqa: S101  only stored grants come here
     interrupted = await _begin(refresh, row)
     faults.passing("refresh.begun")
-    answered = _Answered()
+    grant: Grant | None = None  # what the provider answered: until it is stored, nobody else has it
     try:
         async with refresh.parts.db.work(row.org_id) as work:
             current = await _lock(work, refresh, row)
             if not _is_same(current, row):
                 return await open_row(refresh.parts, held.auth, current)
-            answered.grant = await _ask(refresh, held, current)
+            grant = await _ask(refresh, held, current)
             faults.passing("refresh.answered")
-            stored = await _store(work, refresh, current, answered.grant)
+            stored = Held(held.auth, grant, await _store(work, refresh, current, grant))
     except ProviderError as error:
         await _note_failure(refresh, row, error, interrupted)
         raise _explained(refresh, error, interrupted) from None
     except Exception as error:
-        if answered.grant is None:
+        if grant is None:
             raise
         _log.warning("A refreshed grant could not be stored yet", extra={"reason": type(error).__name__})
-        stored = await _store_at_last(refresh, row, answered.grant)
-    await _note_scopes(refresh, answered.grant)
-    return Held(held.auth, answered.grant, stored)
+        stored = await _store_at_last(refresh, held, row, grant)
+    await _note_scopes(refresh, stored.credential)
+    return stored
 
 
 async def _begin(refresh: Refresh, row: SealedCredential) -> datetime | None:
-    """Note that a refresh begins; when an earlier one began that never ended. Raises `Unavailable` while that may still end."""
-    now = refresh.parts.clock.now()
-    async with refresh.parts.db.work(row.org_id) as work:
-        earlier = await store.begin_refresh(work, row.id, serial=row.serial, now=now, unless_after=now - SAVING)
-    if earlier and earlier > now - SAVING:
-        raise Unavailable(f"{refresh.provider.name}'s token is being refreshed", retry_at=earlier + SAVING)
-    return earlier
+    """Note that a refresh begins; when an earlier one began that never ended. Raises `Unavailable` while that may still end.
+
+    One that has only just begun elsewhere is given a moment to take its lock, for which all others then wait.
+    """
+    for pause in (*_MOMENTS, None):
+        now = refresh.parts.clock.now()
+        async with refresh.parts.db.work(row.org_id) as work:
+            earlier = await store.begin_refresh(work, row.id, serial=row.serial, now=now, unless_after=now - SAVING)
+        if earlier is None or earlier <= now - SAVING:
+            return earlier
+        if pause:
+            await asyncio.sleep(pause)
+    raise Unavailable(f"{refresh.provider.name}'s token is being refreshed", retry_at=now + SAVING)
 
 
 async def _lock(work: Work, refresh: Refresh, row: SealedCredential) -> SealedCredential:
@@ -134,16 +134,19 @@ async def _store(work: Work, refresh: Refresh, current: SealedCredential, grant:
     )
 
 
-async def _store_at_last(refresh: Refresh, row: SealedCredential, grant: Grant) -> SealedCredential:
-    """Try again to store an answer: the provider gives it only once. Raises what kept it from being stored to the end."""
+async def _store_at_last(refresh: Refresh, held: Held, row: SealedCredential, grant: Grant) -> Held:
+    """Try again to store an answer: the provider gives it only once. Raises what kept it from being stored to the end.
+
+    What has been put in force meanwhile stands, and is what is used from then on.
+    """
     for pause in _PAUSES:
         await asyncio.sleep(pause)
         try:
             async with refresh.parts.db.work(row.org_id) as work:
                 current = await _lock(work, refresh, row)
-                if not _is_same(current, row):  # a person has put another credential in force meanwhile
-                    return current
-                return await _store(work, refresh, current, grant)
+                if not _is_same(current, row):
+                    return await open_row(refresh.parts, held.auth, current)
+                return Held(held.auth, grant, await _store(work, refresh, current, grant))
         except Exception:
             if pause == _PAUSES[-1]:
                 _log.error("A refreshed grant was lost: it could not be stored")
@@ -171,8 +174,8 @@ def _explained(refresh: Refresh, error: ProviderError, interrupted: datetime | N
     return Unauthorised(message, **error.details)
 
 
-async def _note_scopes(refresh: Refresh, grant: Grant) -> None:
-    if grant.scopes is None:
+async def _note_scopes(refresh: Refresh, grant: Credential) -> None:
+    if not isinstance(grant, Grant) or grant.scopes is None:
         return
     connection, now = refresh.connection, refresh.parts.clock.now()
     async with refresh.parts.db.work(connection.org_id) as work:
