@@ -34,7 +34,7 @@ ALWAYS = (
     "response_schema_conformance",
     "response_headers_conformance",
 )
-EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 10}
+EXAMPLES = {GenerationMode.POSITIVE: 4, GenerationMode.NEGATIVE: 6}
 
 
 @pytest.fixture(scope="module")
