@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import tieline.connect.app
 import tieline.web.app  # noqa: F401  so that every error is defined
 from tieline.catalog import compile_catalog
 from tieline.errors import TielineError

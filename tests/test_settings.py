@@ -57,6 +57,10 @@ def test_the_environment_sets_and_the_caller_wins(monkeypatch: pytest.MonkeyPatc
     ("name", "value", "told"),
     [
         ("WORKER_SLOTS", "many", "Input should be a valid integer"),
+        ("HISTORY_DAYS", "0", "greater than or equal to 1"),
+        ("HISTORY_DAYS_BY_KIND", "acount=3", "account is one"),
+        ("HISTORY_DAYS_BY_KIND", "account", "a number of days"),
+        ("HISTORY_DAYS_BY_KIND", "account=9,alert=36501", "give alert a number of days"),
         ("WORKER_SLOTS", "1", "greater than or equal to 2"),
         ("WORKER_SLOTS", "257", "less than or equal to 256"),
         ("ORG_SLOTS", "0", "greater than or equal to 1"),
@@ -307,3 +311,8 @@ def test_return_origins_are_origins_in_one_spelling() -> None:
         "javascript:alert(1)",
     ):
         assert refusal(return_origins=bad).message.startswith("TIELINE_RETURN_ORIGINS: ")
+
+
+def test_history_is_kept_by_kind_and_else_for_as_long_as_set() -> None:
+    kept = read_settings(history_days=90, history_days_by_kind="account=1200, alert=7").history_days_of_kinds
+    assert (kept["account"], kept["alert"], kept["device"]) == (1200, 7, 90)

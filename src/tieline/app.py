@@ -37,8 +37,8 @@ class Tieline:
     ring: LocalKeyRing
     organization: Organization
 
-    def engine(self) -> Engine:
-        """A worker that carries out what is due, beside any others."""
+    def engine(self, role: str = "worker") -> Engine:
+        """A worker that carries out what is due, beside any others; `role` is how the process was started."""
         from tieline.access.actor import acting_as
         from tieline.engine import Engine, EngineLimits
         from tieline.flows.sync import run_sync
@@ -63,15 +63,18 @@ class Tieline:
             clock=self.parts.clock,
             limits=limits,
             upkeep=partial(upkeep, self.parts),
+            role=role,
         )
 
     def api(self) -> FastAPI:
         """The REST API and the console over these parts."""
         from tieline.api.app import create_api
+        from tieline.connect.app import add_connect
         from tieline.web.app import add_console
 
         api = create_api(self.parts, self.ring)
         add_console(api)
+        add_connect(api)
         return api
 
 
@@ -115,7 +118,9 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
                 hosts=settings.hosts_by_provider({slug: one.hosts for slug, one in catalog.providers.items()}),
                 public_url=settings.public_url,
                 return_origins=settings.origins,
+                history_days=settings.history_days_of_kinds,
                 sso=_sso(settings, clock),
+                settings=_describe_settings(settings),
             )
             yield Tieline(settings, parts, ring, await _default_organization(parts))
     finally:
@@ -208,6 +213,7 @@ async def _default_organization(parts: Parts) -> Organization:
 def create_app(settings: Settings | None = None) -> FastAPI:
     """A FastAPI application to mount in a host: it starts Tieline with itself, workers included, and stops it too."""
     from tieline.api.app import create_mounted
+    from tieline.connect.app import add_connect
     from tieline.settings import read_settings
     from tieline.web.app import add_console
 
@@ -215,7 +221,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def started() -> AsyncIterator[Tieline]:
         async with running(settings or read_settings()) as tieline:
             stop = asyncio.Event()
-            worker = asyncio.create_task(tieline.engine().run(until=stop))
+            worker = asyncio.create_task(tieline.engine("mounted").run(until=stop))
             try:
                 yield tieline
             finally:
@@ -224,6 +230,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     api = create_mounted(started)
     add_console(api)
+    add_connect(api)
     return api
 
 

@@ -21,10 +21,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tieline.errors import Invalid, SetupError
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.auth import OAuthApp
+from tieline.sdk.entities import KINDS
 
 PREFIX = "TIELINE_"
 OAUTH = f"{PREFIX}OAUTH_"
 HOST = f"{PREFIX}HOST_"
+LONGEST_HISTORY = 36_500
+"""Days: a century, beyond which dates are not reckoned with."""
 _FAMILIES = {"oauth_apps": f"{OAUTH}<PROVIDER>_<FIELD>", "hosts": f"{HOST}<PROVIDER>_<NAME>"}
 
 
@@ -68,6 +71,13 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description="A run that would remove more than this share of what it reads stops and asks.",
+    )
+    history_days: int = Field(
+        default=400, ge=1, le=LONGEST_HISTORY, description="For how many days former versions of entities are kept."
+    )
+    history_days_by_kind: str = Field(
+        default="",
+        description="Kinds whose former versions are kept for longer or shorter, in days, as account=1200,alert=90.",
     )
 
     key_service: str | None = Field(
@@ -144,6 +154,17 @@ class Settings(BaseSettings):
         AddressPolicy.parse(value)
         return value
 
+    @field_validator("history_days_by_kind")
+    @classmethod
+    def _are_kinds_with_days(cls, value: str) -> str:
+        for kind, days in _pairs_of(value):
+            if kind not in KINDS:
+                near = get_close_matches(kind, KINDS, 1, 0.6)
+                raise ValueError("names a kind that there is not" + (f": {near[0]} is one" if near else ""))
+            if not (days.isascii() and days.isdigit() and 1 <= int(days) <= LONGEST_HISTORY):
+                raise ValueError(f"must give {kind} a number of days from 1 to {LONGEST_HISTORY}, as in {kind}=400")
+        return value
+
     @field_validator("oidc_issuer")
     @classmethod
     def _is_issuer(cls, value: str | None) -> str | None:
@@ -164,6 +185,12 @@ class Settings(BaseSettings):
         own = urlsplit(self.public_url)
         names = [] if _is_this_machine(own) or own.hostname is None else [own.hostname]
         return AddressPolicy.parse(self.allow_private_addresses, own_hosts=names)
+
+    @property
+    def history_days_of_kinds(self) -> dict[str, int]:
+        """For how many days former versions are kept, by kind."""
+        own = {kind: int(days) for kind, days in _pairs_of(self.history_days_by_kind)}
+        return {kind: own.get(kind, self.history_days) for kind in KINDS}
 
     @property
     def key_ring_path(self) -> Path:
@@ -222,17 +249,28 @@ def read_settings(**given: Any) -> Settings:
 
 
 def describe_settings(settings: Settings) -> list[dict[str, Any]]:
-    """Each setting with its value in force, whether it was set, and what it means; secrets are masked."""
+    """Each setting with its value in force, where that comes from, and what it means; secrets are masked.
+
+    `source` is `environment`, `file`, `command` (given by the command that runs) or `default`.
+    """
     return [
         {
             "name": name,
             "value": "" if value is None else str(value),
             "set": field in settings.model_fields_set,
+            "source": _source_of(name) if field in settings.model_fields_set else "default",
+            "secret": isinstance(value, SecretStr) or "SecretStr" in str(Settings.model_fields[field].annotation),
             "about": about,
         }
         for field, about in ((name, one.description or "") for name, one in Settings.model_fields.items())
         for name, value in _values_of(settings, field)
     ]
+
+
+def _source_of(name: str) -> str:
+    """Where a variable that is set was set; what is in no variable was given by the command."""
+    given = {one.upper() for one, value in os.environ.items() if value}
+    return "file" if f"{name}_FILE" in given else "environment" if name in given else "command"
 
 
 def _values_of(settings: Settings, field: str) -> Iterator[tuple[str, Any]]:
@@ -308,6 +346,12 @@ def _unknown(variable: str, known: Collection[str], why: str) -> SetupError:
 
 def _spelt(*names: str) -> str:
     return "_".join(names).upper().replace("-", "_")
+
+
+def _pairs_of(value: str) -> list[tuple[str, str]]:
+    """The parts of `name=value,name=value`."""
+    parts = (one.partition("=") for one in value.split(",") if one.strip())
+    return [(name.strip(), told.strip()) for name, _, told in parts]
 
 
 def _split(url: str) -> SplitResult:

@@ -25,12 +25,13 @@ from tieline.api.app import create_api
 from tieline.catalog import load_catalog
 from tieline.clock import SetClock, SystemClock
 from tieline.flows.apps import save_app
-from tieline.flows.authorize import LIFETIME
 from tieline.flows.carried import Carried, seal_carried
 from tieline.flows.connect import Attempt, connect
+from tieline.flows.connect_sessions import Offer, create_session
 from tieline.flows.members import invite_member
 from tieline.flows.parts import Parts
 from tieline.flows.sync import run_sync
+from tieline.flows.tickets import LIFETIME
 from tieline.ids import new_id
 from tieline.sdk.addresses import AddressPolicy
 from tieline.store.admission import admit
@@ -213,12 +214,14 @@ async def furnish(url: str, ring: LocalKeyRing, sandbox_url: str) -> Scene:
                 "org_id": own,
             }
             ids["attempt_id"] = await _add_attempt(parts, own)
+            ids["operation"] = "people"
+            ids["connect_session_id"] = (await create_session(parts, own, Offer())).session.id
             spare = await create_key(work, ring.api_key_pepper, name="spare", role="auditor", now=parts.clock.now())
         invited = await invite_member(parts, own, email="spare@example.com", role="auditor")
         absent = {
             f"{noun}_id": new_id(prefix)
             for noun, prefix in {
-                "connection": "conn", "run": "run", "entity": "ent", "finding": "find", "evidence": "evid", "key": "key", "attempt": "att", "member": "mem",
+                "connection": "conn", "run": "run", "entity": "ent", "finding": "find", "evidence": "evid", "key": "key", "attempt": "att", "member": "mem", "connect_session": "cs",
             }.items()
         }  # fmt: skip
         ids |= {

@@ -249,6 +249,34 @@ async def test_a_finding_is_muted_with_a_reason_and_opened_again(newcomer: Newco
     assert types[-2:] == ["finding.muted", "finding.unmuted"]
 
 
+async def test_findings_are_given_to_a_member_one_or_all_that_match(newcomer: Newcomer, parts: Parts) -> None:
+    await connected(newcomer)
+    await work_off(parts)
+    member = (await do(newcomer, "POST", "/v1/members", {"email": "care@example.com", "role": "member"}, status=201))[
+        "id"
+    ]
+    one = (await do(newcomer, "GET", "/v1/findings?limit=1"))["items"][0]
+    assert one["owner"] is None
+    given = await do(newcomer, "POST", f"/v1/findings/{one['id']}/assign", {"owner": member})
+    assert given["owner"] == member
+    assert [row["id"] for row in (await do(newcomer, "GET", f"/v1/findings?owner={member}"))["items"]] == [one["id"]]
+    many = {"owner": member, "filter": {"check": "mfa-enabled"}}
+    changed = await do(newcomer, "POST", "/v1/findings/assign", many)
+    groups = (await do(newcomer, "GET", "/v1/findings/groups?by=owner"))["items"]
+    counts = {row["key"]["owner"]: row["open"] + row["resolved"] for row in groups}
+    assert counts[member] == changed["changed"] + (one["check"] != "mfa-enabled")
+    assert set(counts) == {member, "nobody"}
+    muted = await do(newcomer, "POST", "/v1/findings/mute", {"reason": "Known", "findings": [one["id"]]})
+    assert muted == {"changed": 1, "left": 0}
+    again = await do(newcomer, "POST", "/v1/findings/unmute", {"filter": {"owner": member}})
+    assert (again["changed"], again["left"]) == (1, counts[member] - 1)
+    removed = await do(newcomer, "DELETE", f"/v1/members/{member}")
+    assert removed["id"] == member
+    assert (await do(newcomer, "GET", f"/v1/findings?owner={member}"))["items"] == []
+    types = [row["type"] for row in (await do(newcomer, "GET", "/v1/events?limit=5000"))["items"]]
+    assert types.count("finding.assigned") == types.count("finding.unassigned") == counts[member]
+
+
 # Evidence
 
 

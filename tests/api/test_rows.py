@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
+from zipfile import ZipFile
 
 import httpx2
 import pytest
@@ -13,6 +18,7 @@ from tests.api.shapes import Scene
 from tieline.api.v1 import (
     api_keys,
     audit,
+    connect_sessions,
     connections,
     controls,
     credentials,
@@ -21,6 +27,7 @@ from tieline.api.v1 import (
     evidence,
     findings,
     keys,
+    mappings,
     oauth,
     oauth_apps,
     platform,
@@ -33,15 +40,24 @@ As = Callable[[str], httpx2.AsyncClient]
 LISTINGS: list[tuple[str, type[BaseModel]]] = [
     ("/v1/providers", providers.Provider),
     ("/v1/connections", connections.Connection),
+    ("/v1/connect-sessions", connect_sessions.ConnectSession),
     ("/v1/connections/{connection_id}/credentials", credentials.Version),
+    ("/v1/connections/{connection_id}/days", connections.Day),
+    ("/v1/connections/{connection_id}/rejections", mappings.RejectedAlike),
     ("/v1/oauth-apps", oauth_apps.OAuthApp),
     ("/v1/keys", keys.Key),
     ("/v1/runs", runs.Run),
     ("/v1/runs/{run_id}/rejections", runs.Rejection),
+    ("/v1/runs/{run_id}/spans", runs.Span),
     ("/v1/entities", entities.Entity),
     ("/v1/entities/kinds", entities.KindCount),
+    ("/v1/entities/{entity_id}/history", entities.EntityVersion),
     ("/v1/findings", findings.Finding),
     ("/v1/findings/{finding_id}/history", findings.FindingEvent),
+    ("/v1/findings/groups", findings.Group),
+    ("/v1/findings/groups?by=subject", findings.Group),
+    ("/v1/findings/groups?by=connection", findings.Group),
+    ("/v1/findings/groups?by=owner", findings.Group),
     ("/v1/checks", controls.Check),
     ("/v1/frameworks", controls.Framework),
     ("/v1/providers/oauth-availability", providers.Availability),
@@ -58,6 +74,7 @@ SINGLES: list[tuple[str, type[BaseModel]]] = [
     ("/v1/connections/{connection_id}", connections.ConnectionDetail),
     ("/v1/oauth-apps/github", oauth_apps.OAuthApp),
     ("/v1/oauth/attempts/{attempt_id}", oauth.Attempt),
+    ("/v1/connect-sessions/{connect_session_id}", connect_sessions.ConnectSession),
     ("/v1/runs/{run_id}", runs.Run),
     ("/v1/entities/{entity_id}", entities.EntityDetail),
     ("/v1/findings/{finding_id}", findings.Finding),
@@ -208,3 +225,41 @@ async def test_a_query_parameter_that_is_not_as_documented_is_refused(as_: As, p
     answer = await as_("auditor").get("/v1/entities", params=params)
     assert answer.status_code == 422
     assert answer.json()["slug"] == "invalid"
+
+
+async def test_what_was_opened_before_a_time_is_listed_by_it(as_: As) -> None:
+    client = as_("auditor")
+    rows = (await client.get("/v1/findings?limit=5000")).json()["items"]
+    for before, expected in ((min(row["opened_at"] for row in rows), 0), ("2091-01-31T00:00:00Z", len(rows))):
+        listed = (await client.get("/v1/findings", params={"limit": "5000", "opened_before": before})).json()["items"]
+        assert len(listed) == expected
+    assert (await client.get("/v1/findings?opened_before=2026-01-01T00:00:00")).status_code == 422
+
+
+async def test_a_pack_is_a_zip_of_what_was_asked_for(as_: As) -> None:
+    client = as_("auditor")
+    for asked, expected in (("control=soc2:CC6.1", True), ("before=2001-01-31T00:00:00Z", False)):
+        answer = await client.get(f"/v1/evidence/pack?{asked}")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+        with ZipFile(io.BytesIO(answer.content)) as pack:
+            content = pack.read("manifest.json")
+        assert (json.loads(content)["statements"] > 0) is expected
+        packed = (await client.get("/v1/audit?action=evidence.packed&limit=5000")).json()["items"]
+        (entry,) = [row for row in packed if row["details"]["manifest"] == sha256(content).hexdigest()]
+        assert entry["actor"].startswith("key_")
+    assert (await client.get("/v1/evidence/pack?framework=nist")).status_code == 404
+    assert (await client.get("/v1/evidence/pack?limit=5")).status_code == 422
+
+
+async def test_controls_stand_as_of_a_day_by_the_evidence_there_was(as_: As) -> None:
+    client, today = as_("auditor"), datetime.now(UTC).date()
+    now = (await client.get("/v1/controls?framework=soc2")).json()["items"]
+    then = (await client.get(f"/v1/controls?framework=soc2&as_of={today}")).json()["items"]
+    named = ("id", "status", "supporting", "contradicting")
+    assert [[row[name] for name in named] for row in now] == [[row[name] for name in named] for row in then]
+    one = (await client.get(f"/v1/controls/soc2:CC6.1?as_of={today}")).json()
+    assert one == next(row for row in then if row["id"] == "soc2:CC6.1")
+    assert one["unknown"] is None
+    for day in (today + timedelta(days=1), today - timedelta(days=1), "today", "1", f"{today}T00:00:00Z", "9999-12-31"):
+        assert (await client.get(f"/v1/controls?as_of={day}")).status_code == 422
+    assert (await as_("other organization's admin").get(f"/v1/controls?as_of={today}")).status_code == 422

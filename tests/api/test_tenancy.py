@@ -18,24 +18,31 @@ ROLE_OF = {
     "list_providers": "auditor", "get_provider": "auditor", "get_provider_setup": "auditor",
     "create_connection": "admin", "list_connections": "auditor", "get_connection": "auditor",
     "change_connection": "admin", "disconnect": "admin", "test_connection": "admin", "pause_connection": "admin",
+    "try_mapping": "admin", "list_rejected_alike": "auditor",
+    "change_timetable": "admin", "count_run_days": "auditor",
     "resume_connection": "admin", "rotate_credential": "admin", "reconnect": "admin", "start_sync": "member",
     "import_connections": "admin", "list_versions": "auditor", "roll_back_credential": "admin", "switch_way": "admin",
     "list_runs": "auditor", "get_run": "auditor", "list_rejections": "auditor", "cancel_run": "member",
     "retry_run": "member", "release_run": "member", "follow_run": "auditor",
     "list_entities": "auditor", "count_entities": "auditor", "get_entity": "auditor",
+    "list_history": "auditor",
     "list_findings": "auditor", "get_finding": "auditor", "show_finding_history": "auditor",
-    "mute_finding": "member", "unmute_finding": "member",
+    "mute_finding": "member", "unmute_finding": "member", "assign_finding": "member", "list_finding_groups": "auditor",
+    "mute_findings": "member", "unmute_findings": "member", "assign_findings": "member",
     "list_oauth_availability": "auditor", "list_oauth_apps": "admin", "get_oauth_app": "admin", "set_oauth_app": "admin",
     "remove_oauth_app": "admin", "start_sign_in": "admin", "get_sign_in": "auditor",
+    "create_connect_session": "admin", "list_connect_sessions": "auditor", "get_connect_session": "auditor",
+    "cancel_connect_session": "admin",
     "list_checks": "auditor", "get_check": "auditor", "list_frameworks": "auditor", "get_framework": "auditor",
     "list_controls": "auditor", "get_control": "auditor",
-    "list_evidence": "auditor", "get_evidence": "auditor", "materialize_evidence": "member",
+    "list_evidence": "auditor", "get_evidence": "auditor", "materialize_evidence": "member", "export_pack": "auditor",
     "list_events": "auditor", "list_audit_entries": "auditor", "list_audit_checkpoints": "auditor",
     "list_members": "admin", "invite_member": "admin", "make_member_link": "admin", "change_member": "admin",
     "remove_member": "admin",
     "create_api_key": "admin", "list_api_keys": "admin", "revoke_api_key": "admin",
     "create_organization": "operator", "list_organizations": "operator", "get_organization": "operator",
-    "create_organization_api_key": "operator", "show_engine": "operator",
+    "create_organization_api_key": "operator", "show_engine": "operator", "list_workers": "operator", "list_settings": "operator",
+    "list_run_spans": "auditor",
     "list_encryption_keys": "operator", "rewrap_stored_values": "operator",
 }  # fmt: skip
 """The least role that each route is for; a route without a row here fails the first test."""
@@ -43,6 +50,8 @@ ROLE_OF = {
 BODIES: dict[str, Any] = {
     "create_connection": {"provider": "sandbox", "options": {"base_url": "http://127.0.0.1:9"}, "credential": {"token": "lks_x"}},
     "change_connection": {"name": "Another"},
+    "try_mapping": {"record": {"id": "per_1"}},
+    "change_timetable": {"every": "6h"},
     "rotate_credential": {"credential": {"token": "lks_x"}},
     "reconnect": {"credential": {"token": "lks_x"}},
     "switch_way": {"by": "token"},
@@ -50,13 +59,17 @@ BODIES: dict[str, Any] = {
     "set_oauth_app": {"client_id": "x", "client_secret": "y"},
     "start_sign_in": {"provider": "sandbox"},
     "mute_finding": {"reason": "Because"},
+    "assign_finding": {"owner": "nobody"},
+    "mute_findings": {"reason": "Because", "filter": {"check": "never"}},
+    "unmute_findings": {"filter": {"check": "never"}},
+    "assign_findings": {"owner": "nobody", "filter": {"check": "never"}},
     "invite_member": {"email": "never@example.com", "role": "auditor"},
     "change_member": {"role": "auditor"},
     "create_api_key": {"name": "k", "role": "auditor"},
     "create_organization": {"slug": "never-made", "name": "Never"},
     "create_organization_api_key": {"name": "k", "role": "auditor"},
 }  # fmt: skip
-SHARED = {"slug", "check_id", "control_id", "org_id"}
+SHARED = {"slug", "check_id", "control_id", "org_id", "operation"}
 """Path parameters that name what belongs to no organization, or is for operators alone."""
 
 
@@ -173,6 +186,8 @@ async def test_listings_show_nothing_of_another_organization(
     for route in routes:
         operation, method, path = route
         if method != "GET" or "{" in path or ROLE_OF[operation] == "operator" or operation in catalog:
+            continue
+        if operation == "export_pack":  # tests/flows/test_pack.py looks into it
             continue
         answer = await call(anonymous, scene.keys["other organization's admin"], route, {})
         assert answer.status_code == 200

@@ -132,6 +132,16 @@ async def remove_oauth_app(scene: Scene) -> Ready:
 
 
 @recipe
+async def create_connect_session(scene: Scene) -> Ready:
+    return {}, told(providers=["acme"], origins=["https://app.example"])
+
+
+@recipe
+async def cancel_connect_session(scene: Scene) -> Ready:
+    return {"connect_session_id": (await scene.ask("POST", "/connect-sessions", {}))["id"]}, None
+
+
+@recipe
 async def start_sign_in(scene: Scene) -> Ready:
     return {}, await scene.sign_in()
 
@@ -149,6 +159,11 @@ async def create_connection(scene: Scene) -> Ready:
 @recipe
 async def change_connection(scene: Scene) -> Ready:
     return await scene.connect(), told(name="Another")
+
+
+@recipe
+async def change_timetable(scene: Scene) -> Ready:
+    return await scene.connect() | {"operation": "people"}, told(every="6h", enabled=False)
 
 
 @recipe
@@ -219,6 +234,31 @@ async def mute_finding(scene: Scene) -> Ready:
 @recipe
 async def unmute_finding(scene: Scene) -> Ready:
     return await scene.muted(), None
+
+
+@recipe
+async def assign_finding(scene: Scene) -> Ready:
+    member = await scene.member()
+    return await scene.finding(), told(owner=member["member_id"])
+
+
+@recipe
+async def mute_findings(scene: Scene) -> Ready:
+    await scene.finding()
+    return {}, told(reason=scene.secret("reason"), filter={"status": "open"})
+
+
+@recipe
+async def unmute_findings(scene: Scene) -> Ready:
+    finding = await scene.muted()
+    return {}, told(findings=[finding["finding_id"]])
+
+
+@recipe
+async def assign_findings(scene: Scene) -> Ready:
+    member = await scene.member()
+    await scene.finding()
+    return {}, told(owner=member["member_id"], filter={"status": "open"})
 
 
 @recipe

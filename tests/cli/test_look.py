@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -96,6 +99,53 @@ def test_a_muted_finding_is_told_with_its_reason_and_can_be_unmuted(synced: Any)
     assert synced("findings", "unmute", finding, "--json").json["status"] == "open"
 
 
+def test_findings_are_grouped_and_given_to_somebody_one_or_many(synced: Any) -> None:
+    groups = synced("findings", "groups", "--by", "subject", "--json").json["items"]
+    everything = synced("findings", "--limit", "5000", "--json").json["items"]
+    assert sum(one["open"] + one["resolved"] for one in groups) == len(everything)
+    assert "What should hold" not in synced("findings", "groups").err
+    synced("members", "invite", "care@example.com", "--json")
+    one = everything[0]["id"]
+    given = synced("findings", "assign", one, "--to", "care@example.com", "--json").json
+    assert given["owner"].startswith("mem_")
+    assert [row["id"] for row in synced("findings", "--owner", "care@example.com", "--json").json["items"]] == [one]
+    many = synced("findings", "assign", "--to", "nobody", "--all-matching", "--owner", "care@example.com", "--json")
+    assert many.json == {"changed": 1, "left": 0}
+    muted = synced("findings", "mute", "--all-matching", "--check", "mfa-enabled", "--reason", "known", "--json").json
+    assert muted["changed"] > 1
+    assert synced("findings", "unmute", "--all-matching", "--status", "muted").out.startswith("Open again: ")
+    for wrong in ([], [one, "--all-matching"], [one, "--check", "mfa-enabled"]):
+        assert synced("findings", "unmute", *wrong).code == 2
+
+
+def test_a_pack_is_written_verified_and_not_written_over(synced: Any, tmp_path: Path) -> None:
+    out = tmp_path / "soc2.zip"
+    written = synced("evidence", "pack", "--out", str(out), "--framework", "soc2", "--json").json
+    assert (written["wrong"], written["complete"], len(written["sha256"])) == ([], True, 64)
+    with ZipFile(out) as pack:
+        assert json.loads(pack.read("manifest.json"))["statements"] == written["statements"] > 100
+    assert [one.name for one in tmp_path.iterdir()] == ["soc2.zip"]
+    assert synced("evidence", "pack", "--out", str(out)).code == 2
+    assert synced("evidence", "pack", "--out", str(tmp_path / "x.zip"), "--framework", "nist").code == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["soc2.zip"]
+    packed = synced("audit", "--action", "evidence.packed", "--json").json["items"]
+    assert packed[0]["details"]["manifest"] == written["sha256"]
+
+
+def test_controls_are_shown_as_of_a_day(synced: Any) -> None:
+    today = datetime.now(UTC).date()
+    now = synced("controls", "--framework", "soc2", "--json").json["items"]
+    then = synced("controls", "--framework", "soc2", "--as-of", str(today), "--json").json["items"]
+    assert [(one["supporting"], one["contradicting"]) for one in then] == [
+        (one["supporting"], one["contradicting"]) for one in now
+    ]
+    assert {one["unknown"] for one in then} == {None}
+    for day, told in ((today + timedelta(days=2), "still to come"), (today - timedelta(days=60), "no evidence yet")):
+        refused = synced("controls", "--as-of", str(day), "--json")
+        assert (refused.code, refused.error["slug"]) == (1, "invalid")
+        assert told in refused.error["message"]
+
+
 def test_a_provider_is_shown_with_what_connecting_it_needs(commands: Any) -> None:
     shown = commands("providers", "show", "okta", "--json").json
     assert "org_url" in shown["setup"]["options"]["properties"]
@@ -146,3 +196,20 @@ def test_the_settings_mask_the_database_password(commands: Any) -> None:
 
 def test_migrating_what_is_migrated_does_nothing(commands: Any) -> None:
     assert json.loads(commands("migrate", "--json").out)["revisions"]
+
+
+def test_a_mapping_is_tried_on_a_real_record(synced: Any, tmp_path: Path) -> None:
+    connection = synced("connections", "--json").json["items"][0]["id"]
+    assert synced("connections", "rejected", connection, "--json").json == {"items": [], "next": None}
+    wanted = ("--field", "title='Chief'", "--filter", "payload.id != 'x'", "--compare", "20")
+    told = synced("connections", "try", connection, "people", *wanted, "--json").json
+    assert (told["outcome"], told["entity"]["title"], told["compared"]["records"]) == ("kept", "Chief", 20)
+    shown = synced("connections", "try", connection, "people", *wanted)
+    assert (shown.code, shown.err) == (0, "")
+    for words in ("account kept", "yours", "payload.email", "20 kept (20 now)"):
+        assert words in shown.out
+    (tmp_path / "record.json").write_text('{"id": "p_1", "title": 7}')
+    given = synced("connections", "try", connection, "people", "--record", str(tmp_path / "record.json"))
+    assert given.out.startswith("account rejected: title is not text")
+    wrong = synced("connections", "try", connection, "people", "--field", "title=payload.(", "--json")
+    assert (wrong.code, wrong.error["fields"][0]["field"]) == (1, "fields.title")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
+
+from tieline.cli.serve import listening
 
 
 def get(url: str, **headers: str) -> tuple[int, Any]:
@@ -57,3 +60,10 @@ def test_a_worker_works_until_it_is_told_to_stop(tieline: Any, company: Any) -> 
         assert not (working.folder / "code").exists()
     working.kill(signal.SIGTERM)
     assert working.wait().code == 0
+
+
+def test_the_second_part_of_an_answer_does_not_wait_for_the_first_to_be_acknowledged() -> None:
+    with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

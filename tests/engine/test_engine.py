@@ -25,7 +25,7 @@ from tieline.clock import SystemClock
 from tieline.engine import Engine, Hold, HoldLost, prune
 from tieline.engine.queue import count_queued, enqueue, open_queue
 from tieline.ids import from_uuid, new_id, to_uuid
-from tieline.store import admission
+from tieline.store import admission, workers
 from tieline.store import schedules as store
 from tieline.store.admission import admit, engine_counts, next_due, release_stale
 from tieline.store.connections import Connection, save_connection
@@ -530,8 +530,7 @@ async def test_under_a_storm_no_key_runs_twice_at_once_and_no_trigger_is_lost(
             await asyncio.gather(*(fire(db, key) for key in keys))
             await asyncio.sleep(0.02)
         toy.pause = 0.3
-        await asyncio.gather(*(fire(db, key) for key in keys))
-        await eventually(lambda: has_begun(toy, len(keys)))
+        await eventually(lambda: set_off(db, toy, keys))
         await asyncio.sleep(0.1)
         await asyncio.gather(*(fire(db, key) for key in keys))  # each while its run is on
         if mutant == "none":
@@ -547,8 +546,10 @@ async def test_under_a_storm_no_key_runs_twice_at_once_and_no_trigger_is_lost(
         assert await bad_pages(place, 2) == []
 
 
-async def has_begun(toy: Any, keys: int) -> bool:
-    return toy.running() >= keys
+async def set_off(db: Db, toy: Any, keys: list[Schedule]) -> bool:
+    """Fire, again too, for a mutant may have forgotten it; whether all run at once by now."""
+    await asyncio.gather(*(fire(db, key) for key in keys))
+    return bool(toy.running() >= len(keys))
 
 
 async def nothing_held(db: Db) -> bool:
@@ -701,3 +702,39 @@ async def test_what_the_queue_keeps_of_ended_jobs_is_pruned_by_age(db: Db, place
         assert await prune(work, before=now() + HOUR) > 0
         assert await prune(work, before=now() + HOUR) == 0
     assert await place.execute("SELECT 1 FROM pgqueuer_log UNION ALL SELECT 1 FROM pgqueuer_statistics") == []
+
+
+async def signed_on(db: Db) -> list[workers.Worker]:
+    async with db.system() as work:
+        return list(await workers.list_workers(work))
+
+
+async def test_a_worker_says_that_it_is_there_what_it_does_and_takes_its_row_away(db: Db, place: Place) -> None:
+    await place.execute("TRUNCATE workers, worker_hours")
+    await make_schedules(db, await make_org(db), ["a", "b", "c"])
+    async with engine(db, toys.Toy(db), org_cap=3):
+
+        async def counted() -> bool:
+            async with db.system() as work:
+                return sum((await workers.jobs_by_hour(work, since=now() - 2 * HOUR)).values()) == 3
+
+        await eventually(counted)
+        (one,) = await signed_on(db)
+        assert (one.role, one.org_cap, one.running) == ("worker", 3, 0)
+        assert now() - one.beat_at < timedelta(seconds=10)
+    assert await signed_on(db) == []
+
+
+async def test_a_worker_that_died_stays_to_be_seen_and_is_pruned_in_the_end(db: Db, place: Place) -> None:
+    await place.execute("TRUNCATE workers, worker_hours")
+    async with db.system() as work:
+        for minutes in (0, 61):
+            at = now() - timedelta(minutes=minutes)
+            died = workers.Worker(
+                new_id("wrk"), "host", "worker", "1", 8, 4, 64, timedelta(seconds=30), 0, at - HOUR, at
+            )
+            assert died.is_silent(now()) == (minutes > 0)
+            await workers.note_worker(work, died, jobs=2)
+        assert await workers.prune_workers(work, silent_since=now() - HOUR, hours_before=now() - HOUR) == 1
+        assert len(await workers.list_workers(work)) == 1
+        assert sum((await workers.jobs_by_hour(work, since=now() - HOUR)).values()) == 2

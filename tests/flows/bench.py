@@ -246,9 +246,13 @@ async def take_snapshot(bench: Bench) -> dict[str, Any]:
     rows = await bench.query("SELECT * FROM entities ORDER BY kind, external_id")
     names = {row["id"]: f"{row['kind']}:{row['external_id']}" for row in rows}
     links = await bench.query("SELECT * FROM links")
+    versions = await bench.query("SELECT * FROM entity_versions ORDER BY until")
     findings = await bench.all_findings()
     return {
         "entities": {names[row["id"]]: _entity(row) for row in rows},
+        "versions": sorted(
+            f"{names[row['entity_id']]} {row['removed']} {timeless(_read(row['fields']))}" for row in versions
+        ),
         "links": {(names[row["source_id"]], row["field"], names.get(row["target_id"])) for row in links},
         "findings": {f"{one.check_id} {names[to_uuid(one.entity_id, 'ent')]}": _finding(one) for one in findings},
         "histories": {

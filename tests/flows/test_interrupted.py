@@ -262,7 +262,7 @@ async def test_provider_code_that_raises_is_tried_again_a_few_times_and_then_fai
     bench.parts = dataclasses.replace(bench.parts, catalog=compile_catalog([broken_provider()], []))
     for one in await bench.schedules():
         if one.operation != "people":
-            await bench.query(f"UPDATE schedules SET enabled = false WHERE operation = '{one.operation}'")
+            await bench.query(f"UPDATE schedules SET switched_on = false WHERE operation = '{one.operation}'")
     await bench.drain()
     (run,) = await bench.runs("people")
     assert (run.status, run.error_slug, run.attempts) == ("partial", "internal", 5)

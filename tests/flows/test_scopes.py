@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tieline.flows.scopes import missing_scopes
+from tieline.catalog import compile_catalog, load_catalog
+from tieline.flows.scopes import missing_scopes, read_needs
 from tieline.sdk import Account, ApiKey, Context, Identity, Provider
 
 
@@ -51,3 +52,16 @@ def test_a_need_is_met_by_any_of_its_alternatives(
 
 def test_what_two_operations_need_is_missing_once() -> None:
     assert missing_scopes(needing(["a"], ["a", "b"]), ["b"]) == ["a"]
+
+
+def test_what_goes_without_a_permission_is_what_nothing_else_reads() -> None:
+    acme = needing(["a"], ["b|c"])
+    catalog = compile_catalog([acme], load_catalog().checks)
+    needs = read_needs(catalog, acme)
+    assert [(one.name, one.scopes, [op.id for op in one.operations]) for one in needs] == [
+        ("a", ("a",), ["people_0"]), ("b|c", ("b", "c"), ["people_1"]),
+    ]  # fmt: skip
+    assert [one.checks for one in needs] == [(), ()], "accounts are still read by the other operation"
+    alone = needing(["a"])
+    (need,) = read_needs(compile_catalog([alone], load_catalog().checks), alone)
+    assert {one.kind for one in need.checks} == {"account"}

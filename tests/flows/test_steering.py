@@ -10,9 +10,9 @@ import pytest
 from tests.flows.bench import Bench
 
 from tieline.errors import Conflict
+from tieline.flows.findings import mute, unmute
 from tieline.flows.pauses import pause, resume
 from tieline.flows.runs import cancel_run, release_held
-from tieline.store.findings import mute_finding, unmute_finding
 
 NONE_LEFT: dict[str, Any] = {"body": {"data": [], "paging": {"next": None}}}
 
@@ -104,10 +104,8 @@ async def test_a_cancellation_is_not_lost_when_the_provider_asks_to_wait_just_th
 async def test_a_muted_finding_stays_muted_while_it_fails_and_opens_when_the_time_is_over(synced: Bench) -> None:
     for_good, for_a_while, *_ = (await synced.findings("disk-encrypted", status="open")).values()
     soon = synced.clock.now() + timedelta(hours=1)
-    async with synced.parts.db.work(synced.org) as work:
-        about: dict[str, Any] = {"reason": "being replaced", "actor": "someone", "now": synced.clock.now()}
-        await mute_finding(work, for_good.id, until=None, **about)
-        await mute_finding(work, for_a_while.id, until=soon, **about)
+    for one, until in ((for_good, None), (for_a_while, soon)):
+        await mute(synced.parts, synced.org, one.id, reason="being replaced", until=until, actor="someone")
     await synced.sync("devices")
     muted = await synced.findings("disk-encrypted", status="muted")
     assert {one.id for one in muted.values()} == {for_good.id, for_a_while.id}
@@ -116,8 +114,7 @@ async def test_a_muted_finding_stays_muted_while_it_fails_and_opens_when_the_tim
     muted = await synced.findings("disk-encrypted", status="muted")
     assert {one.id for one in muted.values()} == {for_good.id}
     assert await synced.history(for_a_while) == ["opened", "muted", "unmuted"]
-    async with synced.parts.db.work(synced.org) as work:
-        again = await unmute_finding(work, for_good.id, actor="someone", now=synced.clock.now())
+    again = await unmute(synced.parts, synced.org, for_good.id, actor="someone")
     assert (again.status, again.muted_reason) == ("open", None)
 
 

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from tieline.errors import Forbidden, Invalid, RateLimited, TielineError, Unauthorised, Unavailable, Unexpected
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.answers import read_json
-from tieline.sdk.limits import GENERIC, GITHUB, LINEAR, OKTA, LocalBudget, RateHeaders, Signal
+from tieline.sdk.limits import GENERIC, GITHUB, LINEAR, OKTA, LocalBudget, RateHeaders, Signal, Wait, waited
 
 SECRET = "s3cr3t/+canary value"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def sign(request: httpx2.Request) -> None:
@@ -238,6 +239,47 @@ async def test_a_short_wait_is_slept_through_for_any_method(bench: Any, acme: An
     assert await bench.client(acme.url).post_json("/x", {}) == {"ok": 1}
     assert sum(bench.waits.seconds) >= 2
     assert len(acme.received) == 2
+
+
+async def test_each_wait_is_told_once_with_its_cause_and_how_long_it_was(bench: Any, acme: Any) -> None:
+    http = bench.client(acme.url)
+    acme.will(bench.answer({}, 429, retry_after="2"), bench.answer({}, 503, retry_after="3"), bench.answer({}))
+    await http.get_json("/")
+    found = http.waits.take()
+    # The budget learned of the limit, so that the second try waits for what is left of it.
+    assert {one.cause for one in found} == {"limit", "retry"}
+    told = waited(found)
+    assert told["limit"] >= 2000
+    assert told["retry"] >= 3000
+    assert http.waits.take() == []
+
+
+async def test_waiting_for_a_permit_is_a_wait_for_the_limit(bench: Any, acme: Any) -> None:
+    budget = LocalBudget(bench.clock, sleep=bench.waits)
+    await budget.learn(Signal(blocked_until=bench.now + timedelta(seconds=2)))
+    http = bench.client(acme.url, budget=budget)
+    acme.will(bench.answer({}))
+    await http.get_json("/")
+    assert waited(http.waits.take()) == {"limit": 2000, "retry": 0}
+    await http.get_json("/")
+    assert http.waits.take() == []
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["limit", "retry"]), st.integers(0, 50), st.integers(0, 50)).map(
+            lambda one: Wait(
+                one[0],
+                NOON + timedelta(seconds=one[1]),
+                NOON + timedelta(seconds=one[1] + one[2]),  # type: ignore[arg-type]
+            )
+        ),
+        max_size=8,
+    )
+)
+def test_what_was_waited_for_side_by_side_counts_once(waits: list[Wait]) -> None:
+    seconds = {at for one in waits for at in range((one.begun - NOON).seconds, (one.ended - NOON).seconds)}
+    assert sum(waited(waits).values()) == 1000 * len(seconds)
 
 
 async def test_short_waits_are_counted_as_tries(bench: Any, acme: Any) -> None:

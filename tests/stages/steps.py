@@ -60,7 +60,7 @@ class Step:
         subjects = [one for one in read if one]
         assessed = await assess(work, subjects, judge)
         about: dict[str, Any] = {"connection": self.connection, "operation": "things", "run_id": self.run.id}
-        linked = await load(work, compared.to_write, assessed.outcomes, **about, now=self.now)
+        linked = await load(work, compared, assessed.outcomes, **about, now=self.now)
         aged = [one.id for one in subjects if one.id not in changed and assessed.moved(one)]
         await write_outcomes(work, [(one, assessed.text(one)) for one in aged])
         return compared, assessed, linked

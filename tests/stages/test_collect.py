@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.stages.steps import operation
 
-from tieline.clock import SystemClock
+from tieline.clock import SetClock, SystemClock
 from tieline.errors import Unexpected
 from tieline.sdk import Account, Context
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.context import Checkpoint, Turned
+from tieline.sdk.limits import Waits
 from tieline.stages import collect as module
-from tieline.stages.collect import MAX_RECORDS, Batch, collect
+from tieline.stages.collect import MAX_RECORDS, Batch, Pace, collect
 
 Fetch = Callable[[Any], Any]
 MAPPING = Account.map(external_id="payload.id")
+WAITS = Waits(SystemClock())
+PACE = Pace(SystemClock().now(), SystemClock().now())  # of what is compared without it
 
 
 def listed(*pages: Sequence[Any]) -> Fetch:
@@ -37,7 +42,7 @@ def opener(start: Checkpoint | None, turned: Turned) -> Context[Any]:
     return Context(
         options=None,
         credential=None,
-        http=None,
+        http=SimpleNamespace(waits=WAITS),  # type: ignore[arg-type]  nothing is asked for over it
         policy=policy,
         clock=SystemClock(),
         start=start,
@@ -73,7 +78,7 @@ async def test_pages_that_wait_are_handed_over_together_with_the_last_place() ->
         async for record in ctx.each(listed(["a"], ["b"], [], ["c"])):
             yield record
 
-    assert await batches(read) == [Batch(["a", "b", "c"], Checkpoint(1))]
+    assert await batches(read) == [Batch(["a", "b", "c"], Checkpoint(1), PACE)]
 
 
 @pytest.mark.usefixtures("each_page_alone")
@@ -167,7 +172,7 @@ async def test_records_without_any_pages_come_without_a_place() -> None:
     async def read(ctx: Context[Any]) -> AsyncIterator[Any]:
         yield "one"
 
-    assert await batches(read) == [Batch(["one"], None)]
+    assert await batches(read) == [Batch(["one"], None, PACE)]
 
 
 async def test_an_error_comes_after_the_pages_that_were_whole() -> None:
@@ -186,7 +191,7 @@ async def test_an_error_comes_after_the_pages_that_were_whole() -> None:
 
     with pytest.raises(Unexpected, match="a surprise"):
         await take_all()
-    assert found == [Batch(["a"], Checkpoint(0, 1))]
+    assert found == [Batch(["a"], Checkpoint(0, 1), PACE)]
 
 
 @pytest.mark.usefixtures("each_page_alone")
@@ -224,3 +229,35 @@ async def test_reading_is_ahead_of_storing_but_not_without_bound() -> None:
         await anext(reading)
         await asyncio.sleep(0.05)
         assert 1 < len(asked) < 6
+
+
+@pytest.mark.usefixtures("each_page_alone")
+async def test_a_page_says_how_long_its_reader_waited_and_the_next_one_does_not_say_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SetClock(PACE.begun)
+    monkeypatch.setattr(WAITS, "_clock", clock)
+
+    async def read(ctx: Context[Any]) -> AsyncIterator[Any]:
+        pages = listed(["a", "b"], ["c", "d"])
+
+        async def fetch(cursor: Any) -> Any:
+            if cursor is None:
+                for cause, seconds in (("limit", 2), ("retry", 1)):
+                    with WAITS.during(cause):
+                        clock.at += timedelta(seconds=seconds)
+            return await pages(cursor)
+
+        async for record in ctx.each(fetch):
+            yield record
+
+    found = await batches(read)
+    assert next((one.pace.limited_ms, one.pace.retried_ms) for one in found) == (2000, 1000)
+    assert sum(one.pace.limited_ms + one.pace.retried_ms for one in found) == 3000
+    assert len(found) > 1
+
+
+async def test_pages_that_are_handed_over_together_say_the_time_of_both() -> None:
+    begun, ms = PACE.begun, timedelta(milliseconds=1)
+    both = Pace(begun, begun + 5 * ms, 1, 2) + Pace(begun + 6 * ms, begun + 9 * ms, 3, 4)
+    assert both == Pace(begun, begun + 9 * ms, 4, 6)

@@ -42,12 +42,20 @@ from tieline.store.tables import metadata
 from tieline.store.types import Ciphertext, Id, Sealed, UtcTime
 
 OWNED = [table for table in metadata.sorted_tables if "org_id" in table.c]
-HISTORY = {"evidence", "provenances", "finding_events", "outbox", "audit_entries", "audit_checkpoints"}
+HISTORY = {
+    "entity_versions",
+    "evidence",
+    "provenances",
+    "finding_events",
+    "outbox",
+    "audit_entries",
+    "audit_checkpoints",
+}
 NEVER_DELETED = HISTORY | {"audit_heads"}
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 PLATFORM_MAY = {
-    ("attempts", "DELETE"),
+    ("attempts", "DELETE"), ("connect_sessions", "DELETE"),
     ("api_keys", "SELECT"), ("schedules", "SELECT"), ("schedules", "UPDATE"), ("organizations", "SELECT"),
     ("organizations", "INSERT"), ("organizations", "UPDATE"),
 }  # fmt: skip
@@ -59,6 +67,7 @@ REWRAPPING = {
     "revocations": {"id", "org_id", "connection_id", "slot", "version", "serial", "due_at"},
     "oauth_apps": {"id", "org_id", "version"},
     "attempts": {"id", "org_id", "expires_at"},
+    "connect_sessions": {"id", "org_id", "expires_at"},
 }
 """Where a sealed value is and which place it is bound to, so that it can be brought under another key; and when it is due."""
 PLATFORM_MAY |= {("sessions", "DELETE"), ("sign_in_links", "DELETE")}
@@ -66,6 +75,12 @@ PLATFORM_MAY_SOME_COLUMNS |= {
     *(("members", "SELECT", name) for name in ("id", "org_id", "email", "status")),
     *(("sessions", "SELECT", name) for name in ("seen_at", "expires_at")),
     ("sign_in_links", "SELECT", "expires_at"),
+}
+PLATFORM_MAY |= {("passkey_challenges", right) for right in ("SELECT", "INSERT", "UPDATE", "DELETE")}
+PLATFORM_MAY |= {("entity_versions", "DELETE")}
+PLATFORM_MAY_SOME_COLUMNS |= {("entity_versions", "SELECT", name) for name in ("entity_id", "kind", "until")}
+PLATFORM_MAY |= {
+    (name, right) for name in ("workers", "worker_hours") for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
 }
 PLATFORM_MAY |= {("issuer_keys", "SELECT"), ("issuer_keys", "INSERT"), ("issuer_keys", "DELETE")}
 PLATFORM_MAY_SOME_COLUMNS |= {
@@ -106,7 +121,7 @@ class Tenants:
 
     def row(self, table: Table, org: str) -> dict[str, Any]:
         """A new row, which points to the organization's rows in other tables."""
-        return {column.name: self._value(column, org) for column in table.columns}
+        return {column.name: self._value(column, org) for column in table.columns if column.computed is None}
 
     def _value(self, column: Column[Any], org: str) -> Any:
         if column.name == "org_id":

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 from zipfile import ZipFile
@@ -104,6 +107,35 @@ async def test_a_pack_verifies_offline_until_anything_in_it_is_changed(
     code, told = _verified(tmp_path)
     assert code == 1
     assert told.startswith("The pack does not verify")
+
+
+async def test_a_pack_of_a_framework_holds_only_what_is_about_it(auditor: Browser) -> None:
+    listed = (await auditor.get("/evidence", framework="iso27001")).text
+    assert 'name="framework" value="iso27001"' in listed
+    answer = await auditor.post("/evidence/pack", framework="iso27001")
+    with ZipFile(io.BytesIO(answer.content)) as pack:
+        rows = list(csv.DictReader(pack.read("summary.csv").decode().splitlines()))
+    assert rows
+    assert all("iso27001:" in row["controls"] for row in rows)
+    assert (await auditor.post("/evidence/pack", framework="nist")).status_code == 422
+
+
+async def test_a_statement_says_where_it_came_from_and_how_to_verify_it(
+    auditor: Browser, parts: Parts, scene: Scene
+) -> None:
+    found = await read(parts, scene)
+    page = (await auditor.get(f"/evidence/{found.id}")).text
+    for told in (
+        "What was asked",
+        "With the right to",
+        "Collected",
+        found.run_id,
+        f"tieline evidence verify {found.id}",
+    ):
+        assert told in page
+    assert re.search(r"\d+ of \d+ statements? of this check about it", page)
+    text = json.dumps(found.content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert sha256(text.encode()).digest() == found.hash, "what the page tells people to run gives the hash"
 
 
 async def test_who_took_a_pack_is_in_the_audit_log(auditor: Browser, parts: Parts, scene: Scene) -> None:

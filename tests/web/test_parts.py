@@ -17,6 +17,7 @@ from starlette.datastructures import QueryParams
 
 from tieline.access.tokens import new_token, org_of
 from tieline.errors import Invalid
+from tieline.flows.sheet import cell
 from tieline.ids import new_id
 from tieline.store.listing import Paging
 from tieline.web import charts
@@ -24,7 +25,7 @@ from tieline.web.flash import read_flash, write_flash
 from tieline.web.form import Form
 from tieline.web.forms import errors_of, fields_of, read_values
 from tieline.web.icons import NAMES, icon, mark
-from tieline.web.listing import Column, Filter, answer_csv, cell, read_asked
+from tieline.web.listing import Column, Filter, answer_csv, read_asked
 from tieline.web.returns import local_path
 from tieline.web.templating import _environment
 from tieline.web.words import TONES, ago, browser, counted, when
@@ -177,12 +178,15 @@ def test_filters_are_read_from_the_address_and_unknown_choices_refused() -> None
         charts.bars("Nothing", [], of="x"),
         charts.stack(HOSTILE, [charts.Share(HOSTILE, 3, "good"), charts.Share("b", 0, "bad")]),
         charts.sparkline(HOSTILE, [1, 1, 1]),
+        charts.columns(HOSTILE, [HOSTILE, "b"], [charts.Layer(HOSTILE, "solid", [3, 0])], more=[(HOSTILE, ["1", "2"])]),
     ],
-    ids=["pairs", "bars", "empty", "stack", "sparkline"],
+    ids=["pairs", "bars", "empty", "stack", "sparkline", "columns"],
 )
 def test_a_chart_is_well_formed_says_what_it_is_and_holds_no_markup_of_others(drawn: Any) -> None:
     tree = ET.fromstring(str(drawn))
     pictures = [tree] if tree.tag == "svg" else tree.findall(".//svg")
+    pictures = [one for one in pictures if one.get("aria-hidden") != "true"]
+    assert pictures
     assert all(one.get("role") == "img" and one.get("aria-label") for one in pictures)
     assert not tree.findall(".//b")
     assert not [one for one in tree.iter() if "style" in one.attrib]
@@ -194,6 +198,23 @@ def test_a_charts_table_says_every_number() -> None:
     )
     assert [[one.text for one in row] for row in tree.findall(".//tbody/tr")] == [["Mon", "3", "1"], ["Tue", "0", "2"]]
     assert charts.sparkline("One", [1]) == ""
+
+
+def test_the_layers_of_columns_differ_by_pattern_and_the_table_has_those_that_are_there() -> None:
+    layers = [
+        charts.Layer("read", "solid", [90, 0]),
+        charts.Layer("held", "lined", [0, 0]),
+        charts.Layer("failed", "crossed", [1, 2]),
+    ]
+    tree = ET.fromstring(str(charts.columns("Runs", ["Mon", "Tue"], layers, more=[("Took", ["4 s", "–"])])))
+    drawn = [(one.get("fill"), float(one.get("height", 0))) for one in tree.findall("./svg/g/rect")]
+    assert [look for look, _ in drawn] == ["url(#look-solid)", "url(#look-crossed)", "url(#look-crossed)"]
+    assert all(high >= 3 for _, high in drawn), "what there is little of is seen all the same"
+    assert {one.get("id") for one in tree.findall(".//pattern")} == {f"look-{look}" for look in charts.LOOKS}
+    assert [one.text for one in tree.findall("./svg/g/title")] == ["Mon: 90 read, 1 failed", "Tue: 2 failed"]
+    assert [[one.text for one in row] for row in tree.findall(".//tr")] == [
+        [None, "Read", "Failed", "Took"], ["Mon", "90", "1", "4 s"], ["Tue", "0", "2", "–"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

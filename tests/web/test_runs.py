@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.api.shapes import Scene
 from tests.web.conftest import Browser, Signs
 from tests.web.test_every_page import HOSTILE, check_page
 
 from tieline.flows.parts import Parts
+from tieline.store.run_spans import Span, add_page
 from tieline.store.runs import Run, create_run, save_rejections, update_run
-from tieline.web.pages.runs import STATES, spans_of
+from tieline.web.pages.runs import STATES
+from tieline.web.timeline import draw
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -25,6 +34,9 @@ async def make(parts: Parts, scene: Scene) -> AsyncIterator[Any]:
     async def made(**values: Any) -> Run:
         now = parts.clock.now()
         async with parts.db.work(scene.org_id) as work:
+            driver = await work.driver()  # other tests may have stopped it
+            await driver.execute("UPDATE connections SET status = 'active' WHERE disconnected_at IS NULL")
+            await driver.execute("UPDATE schedules SET switched_on = true, off_reason = NULL")
             run = await create_run(
                 work,
                 connection_id=scene.ids["connection_id"],
@@ -150,13 +162,70 @@ async def test_another_organizations_run_is_not_found(sign_in: Signs, scene: Sce
         assert (await other.post(f"/runs/{scene.ids['run_id']}/{action}")).status_code == 404
 
 
-def test_waits_before_and_in_a_run_are_spans_of_their_own(parts: Parts) -> None:
-    now = parts.clock.now()
-    minute = timedelta(minutes=1)
-    run = Run("run_x", "org_x", "conn_x", "sandbox", "people", "sync", "schedule", "queued", now - 3 * minute,
-              started_at=now - 2 * minute, resume_at=now + 4 * minute)  # fmt: skip
-    assert [(one.told, one.wait) for one in spans_of(run, now)] == [
-        ("1 min 0 s", True),
-        ("2 min 0 s", False),
-        ("4 min 0 s", True),
+def run_at(begun: datetime, **values: Any) -> Run:
+    run = Run("run_x", "org_x", "conn_x", "sandbox", "people", "sync", "schedule", "succeeded", begun)
+    return replace(run, started_at=begun + SECOND, finished_at=begun + 60 * SECOND, **values)
+
+
+def test_a_timeline_says_what_the_time_of_a_run_went_to() -> None:
+    spans = [
+        Span(1, "", 1, NOW + SECOND, NOW + 7 * SECOND, 5000, 2000, 500, 1000),
+        Span(1, "rate-limited", 0, NOW + 7 * SECOND, NOW + 37 * SECOND),
+        Span(2, "", 3, NOW + 37 * SECOND, NOW + 40 * SECOND, 2000, 0, 0, 400),
     ]
+    drawn = draw(run_at(NOW, checkpoint={"collected": True}), spans, NOW)
+    assert {(look, name): told for look, name, told in drawn.sums} == {
+        ("reading", "Read"): "4.5 s",
+        ("storing", "Stored"): "1.4 s",
+        ("waiting", "Waited for a worker"): "1.0 s",
+        ("waiting", "Waited for the rate limit, at rest"): "30.0 s",
+        ("waiting", "Waited for the rate limit"): "2.0 s",
+        ("waiting", "Waited before trying again"): "0.5 s",
+        ("closing", "Closed what is gone"): "20.0 s",
+    }
+    assert [(one.name, one.after, one.read) for one in drawn.lines] == [
+        ("Page 1", "1.0 s", "5.0 s"),
+        ("Waited for the rate limit, at rest", "7.0 s", "30.0 s"),
+        ("3 pages from page 2", "37.0 s", "2.0 s"),
+    ]
+    waits = re.findall(r'<rect class="waiting" fill="url\(#hatch\)" x="([\d.]+)" y="1" width="([\d.]+)"', drawn.drawn)
+    assert [round(float(one) * 60) for pair in waits for one in pair] == [0, 1000, 1000, 2000, 3000, 500, 7000, 30_000]
+
+
+def test_a_run_that_waits_shows_until_when_and_what_for() -> None:
+    spans = [Span(0, "provider-unavailable", 0, NOW + 2 * SECOND, NOW + 2 * SECOND)]
+    run = run_at(NOW, resume_at=NOW + 50 * SECOND)
+    drawn = draw(replace(run, status="queued", finished_at=None), spans, NOW + 10 * SECOND)
+    assert ("waiting", "Waited for the provider to come back", "8.0 s") in drawn.sums
+    assert ("waiting", "Waits until it goes on", "40.0 s") in drawn.sums
+    assert drawn.ends == ("0 s", "50.0 s")
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(*[st.integers(0, 90)] * 2, *[st.integers(0, 60_000)] * 4, st.sampled_from(["", "odd"])), max_size=6
+    )
+)
+def test_nothing_is_drawn_outside_of_the_timeline(given_spans: list[Any]) -> None:
+    spans = [
+        Span(page, cause, 1, NOW + first * SECOND, NOW + (first + more) * SECOND, *times)
+        for page, (first, more, *times, cause) in enumerate(given_spans)
+    ]
+    drawn = draw(run_at(NOW), sorted(spans, key=lambda one: one.begun_at), NOW + 60 * SECOND).drawn
+    for x, width in re.findall(r' x="([-\d.]+)" y="\d+" width="([-\d.]+)"', drawn):
+        assert -0.01 <= float(x) <= float(x) + float(width) <= 1000.02
+
+
+async def test_the_page_of_a_run_draws_its_pages_and_tells_them_in_a_table(
+    sign_in: Signs, parts: Parts, scene: Scene, make: Any
+) -> None:
+    run, now = await make(status="succeeded"), parts.clock.now()
+    async with parts.db.work(scene.org_id) as work:
+        await update_run(work, run.id, started_at=now, finished_at=now + 9 * SECOND, pages=1)
+        await add_page(work, run.id, Span(1, "", 1, now, now + 4 * SECOND, 3000, 1500, 0, 800))
+    answer = await (await sign_in(scene.org_id, "auditor")).get(f"/runs/{run.id}")
+    check_page(answer)
+    assert "Waited for the rate limit: 1.5 s" in answer.text
+    assert 'data-label="Stored">0.8 s' in answer.text
+    assert 'fill="url(#hatch)"' in answer.text

@@ -203,7 +203,7 @@ async def test_a_role_taken_away_reaches_no_further_from_then_on(sign_in: Signs,
 
 async def test_one_ends_ones_own_sessions_and_an_admin_anybodys(sign_in: Signs, scene: Scene) -> None:
     member, other, admin = [await sign_in(scene.org_id, role) for role in ("member", "member", "admin")]
-    own = re.search(r"/access/sessions/(sess_\w+)/end", (await member.get("/access")).text)
+    own = re.search(r"/access/sessions/(sess_\w+)/end", (await member.get("/access/sessions")).text)
     assert own
     assert (await other.post(f"/access/sessions/{own[1]}/end")).status_code == 403
     assert (await admin.post(f"/access/sessions/{own[1]}/end")).status_code == 303

@@ -66,7 +66,23 @@ async def test_a_member_with_a_verified_address_is_signed_in_and_goes_where_they
     assert "Continue with single sign-on" in (await stranger.get("/sign-in")).text
     answer = await go_through(stranger, oidc, login="dora", next="/access?x=1")
     assert (answer.status_code, answer.headers["location"]) == (303, "/access?x=1")
-    assert "Single sign-on" in (await stranger.get("/access")).text
+    assert "Single sign-on" in (await stranger.get("/access/sessions")).text
+
+
+async def test_a_member_of_two_organizations_gets_into_the_second_beside_the_first(
+    stranger: Browser, oidc: Oidc, sso: Sso, parts: Parts, scene: Scene
+) -> None:
+    await invite(parts, scene, "dora@example.com")
+    other = replace(scene, org_id=scene.other_org_id, other_org_id=scene.org_id)
+    member_id = await invite(parts, other, "dora@example.com")
+    try:
+        for _ in range(2):
+            await go_through(stranger, oidc, login="dora")
+        shown = (await stranger.get("/runs")).text
+        assert scene.org_id in shown
+        assert scene.other_org_id in shown
+    finally:
+        await remove_member(parts, scene.other_org_id, member_id)
 
 
 async def test_who_was_not_invited_gets_in_nowhere(stranger: Browser, oidc: Oidc, sso: Sso) -> None:

@@ -20,6 +20,8 @@ from tieline.store.members import Member, get_member, note_seen
 from tieline.store.organizations import Organization, get_own_organization
 from tieline.store.sessions import Session, add_session, find_session
 
+Method = Literal["link", "oidc", "passkey"]
+"""How somebody signed in."""
 COOKIE = "tieline_session"
 IDLE = timedelta(hours=12)
 ABSOLUTE = timedelta(days=7)
@@ -44,7 +46,7 @@ class SignedIn:
 
 
 async def open_session(
-    work: Work, key: bytes, member_id: str, *, method: Literal["link", "oidc"], user_agent: str, now: datetime
+    work: Work, key: bytes, member_id: str, *, method: Method, user_agent: str, now: datetime
 ) -> tuple[Session, str]:
     """Sign a member in; the session, and the plain value for the cookie, which is kept nowhere."""
     plain = new_token(work.org_id)
@@ -57,15 +59,28 @@ async def open_session(
 
 async def check_session(db: Db, key: bytes, plain: str | None, *, now: datetime) -> SignedIn:
     """Who a cookie belongs to; raises `NotAuthenticated`, the same for a malformed, unknown, expired or ended one."""
-    org_id = org_of(plain or "")
-    if plain and org_id:
-        async with db.work(org_id) as work:
-            session = await find_session(work, hash_token(key, _USE, plain), now=now, idle=IDLE)
-            if session:
-                await note_seen(work, session.member_id, now=now)
-                member = await get_member(work, session.member_id)
-                return SignedIn(session, member, await get_own_organization(work), csrf_of(key, session))
+    if signed_in := await _find(db, key, plain, now=now, used=True):
+        return signed_in
     raise NotAuthenticated("Nobody is signed in here", advice="Sign in.")
+
+
+async def peek_session(db: Db, key: bytes, plain: str | None, *, now: datetime) -> SignedIn | None:
+    """Who a cookie belongs to, which is not used thereby and so lives no longer; `None` where `check_session` would raise."""
+    return await _find(db, key, plain, now=now, used=False)
+
+
+async def _find(db: Db, key: bytes, plain: str | None, *, now: datetime, used: bool) -> SignedIn | None:
+    org_id = org_of(plain or "")
+    if not plain or not org_id:
+        return None
+    async with db.work(org_id) as work:
+        session = await find_session(work, hash_token(key, _USE, plain), now=now, idle=IDLE, used=used)
+        if session is None:
+            return None
+        if used:
+            await note_seen(work, session.member_id, now=now)
+        member = await get_member(work, session.member_id)
+        return SignedIn(session, member, await get_own_organization(work), csrf_of(key, session))
 
 
 def csrf_of(key: bytes, session: Session) -> str:
@@ -73,6 +88,6 @@ def csrf_of(key: bytes, session: Session) -> str:
     return hmac.digest(key, b"csrf\0" + session.hash, "sha256").hex()
 
 
-def cookie_name(*, secure: bool) -> str:
+def cookie_name(*, secure: bool, of: str = COOKIE) -> str:
     """Over https a name that no other host, and no page without TLS, can set a cookie under (RFC 6265bis, `__Host-`)."""
-    return f"__Host-{COOKIE}" if secure else COOKIE
+    return f"__Host-{of}" if secure else of

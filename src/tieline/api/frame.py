@@ -44,7 +44,8 @@ class Frame:
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 told["status"] = message["status"]
-                if "/oauth/" in scope["path"]:  # a server's own access log is written from these, after us
+                # A server's own access log is written from these, after us.
+                if "/oauth/" in scope["path"] or told["path"] != scope["path"]:
                     scope["path"], scope["query_string"] = told["path"], b""
                 message = {**message, "headers": _framed(message.get("headers", ()), request_id)}
             await send(message)
@@ -68,7 +69,7 @@ def _framed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tup
 
 def _shown(path: str) -> str:
     """The path without what opens a sign-in to whoever has it. No query is ever shown."""
-    for opening in ("/oauth/begin/", "/sign-in/link/"):
+    for opening in ("/oauth/begin/", "/sign-in/link/", "/connect-session/"):
         head, found, _secret = path.partition(opening)
         if found:
             return head + found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import orjson
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 _DIGITS = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 _EXAMPLE = "01k0c4m2w8eyv9x3f5t7h1n6qp"
+MEMBER = f"mem_{_DIGITS}"
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 SLUG = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 
 
@@ -128,7 +131,23 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("must lie within the years 1 to 9999 in UTC") from None
 
 
+def _written_out(value: Any) -> Any:
+    """`2026-01-31` is a day; a number of seconds is not, nor is a time."""
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        raise ValueError("must be a day such as 2026-01-31")
+    return value
+
+
+def _written(value: Any) -> Any:
+    """A time as RFC 3339 writes it, not a number of seconds, which would be taken for one too."""
+    if isinstance(value, str) and not _MOMENT.fullmatch(value):
+        raise ValueError("must be a time with its zone, such as 2026-01-31T12:00:00Z")
+    return value
+
+
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+WrittenMoment = Annotated[Moment, BeforeValidator(_written)]
+Day = Annotated[date, BeforeValidator(_written_out)]
 Severity = Literal["critical", "high", "medium", "low", "info"]
 Name = Annotated[str, Field(min_length=1, max_length=200, description="A name for people.", examples=["Okta, live"])]
 

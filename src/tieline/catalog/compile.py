@@ -107,12 +107,8 @@ def compile_catalog(
 def compile_operation(
     catalog: Catalog, slug: str, operation: Operation, overrides: Mapping[str, Any] | None = None
 ) -> CompiledOperation:
-    """Compile an operation's mappings with a connection's own filter and fields: `{"filter": …, "fields": {…}}`."""
-    own = overrides or {}
-    adjusted = {
-        mapping.variant: mapping.adjusted(filter=own.get("filter"), fields=own.get("fields"))
-        for mapping in operation.into
-    }
+    """Compile an operation's mappings with a connection's own filter and fields; `own_of` says what form these have."""
+    adjusted = {mapping.variant: _adjusted(mapping, overrides) for mapping in operation.into}
     checks = {kind: catalog.checks_for(slug, kind) for kind in operation.kinds}
     return CompiledOperation(
         operation=operation,
@@ -120,6 +116,23 @@ def compile_operation(
         checks=checks,
         revisions={variant: _revision(mapping, checks[mapping.entity.kind]) for variant, mapping in adjusted.items()},
     )
+
+
+def own_of(overrides: Mapping[str, Any] | None, variant: str | None) -> tuple[str | None, dict[str, str]]:
+    """An organization's own filter and fields for one mapping of an operation.
+
+    They are `{"filter": …, "fields": {…}}` for every mapping, and `{"variants": {NAME: {"filter": …, "fields": {…}}}}` for that of
+    one variant, which goes before.
+    """
+    for_all = overrides or {}
+    alone = (for_all.get("variants") or {}).get(variant) or {}
+    fields = {**(for_all.get("fields") or {}), **(alone.get("fields") or {})}
+    return alone.get("filter", for_all.get("filter")), fields
+
+
+def _adjusted(mapping: FieldMapping[Any], overrides: Mapping[str, Any] | None) -> FieldMapping[Any]:
+    own_filter, fields = own_of(overrides, mapping.variant)
+    return mapping.adjusted(filter=own_filter, fields=fields)
 
 
 def _revision(mapping: FieldMapping[Any], checks: tuple[Check, ...]) -> bytes:

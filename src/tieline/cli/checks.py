@@ -24,7 +24,7 @@ _COLUMNS: Columns = [
 async def command(here: Opened, kind: str | None) -> None:
     """Show each check and how many entities pass, fail, or cannot be judged."""
     from tieline.flows.views import check_row
-    from tieline.store.entities import count_outcomes
+    from tieline.store.tallies import count_outcomes
 
     async with here.work() as work:
         counts = await count_outcomes(work)

@@ -12,6 +12,7 @@ from tieline.cli.counting import counting
 from tieline.cli.exits import RUN_FAILED
 from tieline.cli.given import read_credential, read_options
 from tieline.cli.listing import page, paged
+from tieline.cli.mappings import rejected, try_
 from tieline.cli.moment import LATER
 from tieline.cli.session import NounGroup, Opened, opened
 from tieline.cli.show import Columns, at, say, show_json, show_listing, show_row
@@ -26,6 +27,7 @@ _COLUMNS: Columns = [
     ("name", "name"),
     ("status", "status"),
     ("why", "reason.message"),
+    ("owner", "owner"),
     ("since", at("created_at")),
 ]
 _IMPORTED: Columns = [
@@ -46,6 +48,14 @@ _VERSIONS: Columns = [
     ("refreshed", at("refreshed_at")),
     ("ends", at("expires_at")),
 ]
+_DAYS: Columns = [
+    ("day", "day"),
+    ("status", "status"),
+    ("runs", "runs"),
+    ("records", "records"),
+    ("seconds", "seconds"),
+]
+_HEALTH = click.Choice(["works", "needs_person", "tries_again", "stopped", "gone"])
 
 
 @click.group("connections", cls=NounGroup)
@@ -53,18 +63,37 @@ def command() -> None:
     """The connected accounts."""
 
 
+command.add_command(rejected)
+command.add_command(try_)
+
+
 @command.command("list")
 @click.option("--provider", help="Only of this provider.")
 @click.option("--status", help="Only in this state; `disconnected` shows those that ended.")
+@click.option("--health", type=_HEALTH, help="Only those whose state comes to this.")
+@click.option("--owner", metavar="EMAIL|nobody", help="Only those that this member looks after, or that nobody does.")
 @paged
 @opened
-async def list_(here: Opened, provider: str | None, status: str | None, limit: int, cursor: str | None) -> None:
+async def list_(
+    here: Opened,
+    provider: str | None,
+    status: str | None,
+    health: str | None,
+    owner: str | None,
+    limit: int,
+    cursor: str | None,
+) -> None:
     """List the connections."""
+    from tieline.flows.states import HEALTH
     from tieline.flows.views import connection_row, listing
-    from tieline.store.connections import list_connections
+    from tieline.store.connections import NOBODY, list_connections
 
+    statuses = HEALTH[health] if health else ()
+    owner_id = await _member_id(here, owner) if owner and owner != NOBODY else owner
     async with here.work() as work:
-        found = await list_connections(work, page(limit, cursor), provider=provider, status=status)
+        found = await list_connections(
+            work, page(limit, cursor), provider=provider, status=status, statuses=statuses, owner=owner_id
+        )
     none = "Nothing is connected: `tieline providers` lists what can be, `tieline connect` does it."
     show_listing(listing(found, connection_row), _COLUMNS, json=here.session.json, none=none)
 
@@ -210,17 +239,52 @@ async def credentials(here: Opened, connection: str) -> None:
 @click.argument("connection")
 @click.option("--name", help="A new name.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Set an option; the others stay.")
+@click.option("--owner", metavar="EMAIL|nobody", help="The member who is to look after it.")
 @opened
-async def configure(here: Opened, connection: str, name: str | None, options: tuple[str, ...]) -> None:
-    """Change a connection's name or options; the options must open the same account."""
+async def configure(
+    here: Opened, connection: str, name: str | None, options: tuple[str, ...], owner: str | None
+) -> None:
+    """Change a connection's name, options or owner; the options must open the same account."""
     from tieline.flows.reconfigure import reconfigure
-    from tieline.store.connections import get_connection
+    from tieline.store.connections import NOBODY, get_connection
 
     async with here.work() as work:
         standing = await get_connection(work, connection)
-    provider = here.parts.catalog.provider(standing.provider)
-    chosen = read_options(provider, options, standing.options) if options else None
-    _told(here, await reconfigure(here.parts, here.org.id, connection, name=name, options=chosen), "Changed")
+    chosen = None
+    if options:
+        chosen = read_options(here.parts.catalog.provider(standing.provider), options, standing.options)
+    owner_id = "" if owner == NOBODY else await _member_id(here, owner) if owner else None
+    changed = await reconfigure(here.parts, here.org.id, connection, name=name, options=chosen, owner=owner_id)
+    _told(here, changed, "Changed")
+
+
+@command.command("schedule")
+@click.argument("connection")
+@click.argument("operation")
+@click.option("--every", metavar="PERIOD", help="How often to read it, from 5m to 30d; `default` as the provider says.")
+@click.option("--on/--off", "enabled", default=None, help="Whether to read it at all.")
+@opened
+async def schedule(here: Opened, connection: str, operation: str, every: str | None, enabled: bool | None) -> None:
+    """Change how often an operation of a connection is read, or switch it off and on."""
+    from tieline.flows.timetables import change_timetable
+    from tieline.flows.views import schedule_row
+
+    period = "" if every == "default" else every
+    changed = await change_timetable(here.parts, here.org.id, connection, operation, enabled=enabled, every=period)
+    show_row(schedule_row(changed), json=here.session.json)
+
+
+@command.command("days")
+@click.argument("connection")
+@click.option("--operation", help="Only runs of this operation.")
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True, help="How many, today included.")
+@opened
+async def days(here: Opened, connection: str, operation: str | None, days: int) -> None:
+    """Count the runs of a connection by day and how they ended."""
+    from tieline.flows.run_days import read_days
+
+    found = await read_days(here.parts, here.org.id, connection, days=days, operation=operation)
+    show_listing(found, _DAYS, json=here.session.json, none="It was not read in these days.")
 
 
 @command.command("import")
@@ -246,6 +310,12 @@ async def import_(here: Opened, file: BinaryIO, format_: str | None, dry_run: bo
 
 def _format(name: str, given: str | None) -> Literal["csv", "json"]:
     return "json" if (given or name.rpartition(".")[2].lower()) == "json" else "csv"
+
+
+async def _member_id(here: Opened, email_or_id: str) -> str:
+    from tieline.flows.members import find_present
+
+    return (await find_present(here.parts, here.org.id, email_or_id)).id
 
 
 Act = Callable[["Parts", str, str], Awaitable["Connection"]]

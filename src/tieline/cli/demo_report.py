@@ -74,7 +74,7 @@ def read_again(runs: Sequence[Run]) -> None:
 
 async def found(parts: Parts, org_id: str) -> None:
     """The entities by kind, the findings by severity, and the gravest checks with their fix."""
-    from tieline.store.entities import count_by_kind
+    from tieline.store.entity_counts import count_by_kind
     from tieline.store.findings import count_findings
 
     async with parts.db.work(org_id) as work:

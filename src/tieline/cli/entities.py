@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import click
 
 from tieline.cli.listing import page, paged
+from tieline.cli.moment import EARLIER
 from tieline.cli.session import NounGroup, Opened, opened
-from tieline.cli.show import Columns, at, show_listing, show_row
+from tieline.cli.show import Columns, at, plain, show_listing, show_row
 
 _NAMES = ("email", "name", "display_name", "title")
 
@@ -19,7 +21,7 @@ def _label(row: Mapping[str, Any]) -> Any:
 
 
 def _failing(row: Mapping[str, Any]) -> str:
-    return ", ".join(check for check, answer in row["answers"].items() if answer == "fail")
+    return ", ".join(check for check, answer in (row["answers"] or {}).items() if answer == "fail")
 
 
 _COLUMNS: Columns = [
@@ -34,6 +36,30 @@ _COLUMNS: Columns = [
 ]
 
 
+def _changes(row: Mapping[str, Any]) -> str:
+    if row["changes"] is None:
+        return "what it was before is no longer kept"
+    return ", ".join(f"{one['field']}: {_told(one['before'])} → {_told(one['after'])}" for one in row["changes"])
+
+
+def _told(value: Any) -> str:
+    return "not told" if value is None else plain(value)
+
+
+_VERSION_COLUMNS: Columns = [
+    ("since", at("since")),
+    ("until", at("until")),
+    ("what", "what"),
+    ("status", "status"),
+    ("changes", _changes),
+    ("run", "run_id"),
+]
+
+as_of = click.option(
+    "--as-of", "as_of", type=EARLIER, metavar="WHEN", help="As of then: 2026-01-31, 2026-01-31T12:00, or 30d ago."
+)
+
+
 @click.group("entities", cls=NounGroup)
 def command() -> None:
     """What was read, normalised."""
@@ -44,8 +70,14 @@ def command() -> None:
 @click.option("--connection", help="Only of this connection.")
 @click.option("--provider", help="Only of this provider.")
 @click.option("--status", help="Only with this status.")
+@click.option(
+    "--verdict",
+    type=click.Choice(["fail", "unknown", "pass", "none"]),
+    help="Only those of whose standing answers this is the worst.",
+)
 @click.option("--search", metavar="TEXT", help="Only with this in a name or as external id.")
 @click.option("--removed", is_flag=True, help="Those that are gone instead.")
+@as_of
 @paged
 @opened
 async def list_(
@@ -54,28 +86,56 @@ async def list_(
     connection: str | None,
     provider: str | None,
     status: str | None,
+    verdict: str | None,
     search: str | None,
     removed: bool,
+    as_of: datetime | None,
     limit: int,
     cursor: str | None,
 ) -> None:
-    """List the entities."""
+    """List the entities, as they are or as they were."""
+    from tieline.flows.history import list_as_of, past_row
     from tieline.flows.views import entity_row, listing
     from tieline.store.entities import list_entities
 
     wanted: dict[str, Any] = {"kind": kind, "provider": provider, "status": status, "search": search}
+    wanted |= {"connection_id": connection, "verdict": verdict, "removed": removed}
     async with here.work() as work:
-        found = await list_entities(work, page(limit, cursor), connection_id=connection, removed=removed, **wanted)
-    show_listing(listing(found, entity_row), _COLUMNS, json=here.session.json)
+        if as_of:
+            past = await list_as_of(work, page(limit, cursor), as_of, now=here.parts.clock.now(), **wanted)
+            rows = listing(past, past_row)
+        else:
+            rows = listing(await list_entities(work, page(limit, cursor), **wanted), entity_row)
+    show_listing(rows, _COLUMNS, json=here.session.json)
 
 
 @command.command("show")
 @click.argument("entity")
+@as_of
 @opened
-async def show(here: Opened, entity: str) -> None:
-    """Show an entity, and the record that it came from."""
+async def show(here: Opened, entity: str, as_of: datetime | None) -> None:
+    """Show an entity and the record that it came from, or what it was at a time."""
+    from tieline.flows.history import past_row, see_past
     from tieline.flows.views import entity_detail
     from tieline.store.entities import get_entity
 
     async with here.work() as work:
-        show_row(entity_detail(*await get_entity(work, entity)), json=here.session.json)
+        if as_of:
+            row = past_row(await see_past(work, entity, as_of, now=here.parts.clock.now()))
+        else:
+            row = entity_detail(*await get_entity(work, entity))
+    show_row(row, json=here.session.json)
+
+
+@command.command("history")
+@click.argument("entity")
+@paged
+@opened
+async def history(here: Opened, entity: str, limit: int, cursor: str | None) -> None:
+    """List what an entity was, newest first: when, what changed and by which run."""
+    from tieline.flows.history import list_versions, version_row
+    from tieline.flows.views import listing
+
+    async with here.work() as work:
+        found = await list_versions(work, entity, page(limit, cursor))
+    show_listing(listing(found, version_row), _VERSION_COLUMNS, json=here.session.json)

@@ -18,6 +18,7 @@ TOPICS: dict[str, dict[str, str]] = {
     "Connect and read": {
         "providers": "What can be connected, and what that needs.",
         "connect": "Connect an account and queue its first syncs.",
+        "connect-sessions": "Links by which a person connects an account: list, create, show, cancel.",
         "oauth-apps": "Your OAuth apps at the providers: list, set, remove, availability.",
         "connections": "The connected accounts: list, test, pause, rotate, disconnect …",
         "sync": "Read a connection now, or all of them; --wait shows the progress.",
@@ -25,9 +26,9 @@ TOPICS: dict[str, dict[str, str]] = {
     },
     "Look": {
         "entities": "What was read, normalised.",
-        "findings": "What is wrong: list, mute, unmute.",
+        "findings": "What is wrong: list, groups, assign, mute, unmute.",
         "checks": "The rules that are checked, and how the answers stand.",
-        "evidence": "Statements for and against controls: list, verify, materialise.",
+        "evidence": "Statements for and against controls: list, pack, verify, materialise.",
         "controls": "Each control of a framework and the evidence for it.",
     },
     "Look after it": {

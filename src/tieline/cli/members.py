@@ -67,18 +67,21 @@ async def link(here: Opened, email: str) -> None:
 
 @command.command("remove")
 @click.argument("email")
+@click.option("--heir", metavar="EMAIL", help="Who looks after their connections from now on; nobody if left out.")
 @opened
-async def remove(here: Opened, email: str) -> None:
+async def remove(here: Opened, email: str, heir: str | None) -> None:
     """Let a member, named by address or id, in no more, and end their sessions."""
-    from tieline.flows.members import find_present, remove_member
-    from tieline.flows.views import member_row
+    from tieline.flows.members import find_present, remove_member, removed_row
 
     member = await find_present(here.parts, here.org.id, email)
-    removed = await remove_member(here.parts, here.org.id, member.id)
+    follows = await find_present(here.parts, here.org.id, heir) if heir else None
+    removed = await remove_member(here.parts, here.org.id, member.id, heir=follows.id if follows else None)
     if here.session.json:
-        show_json(member_row(removed))
-    else:
-        say(f"Removed {removed.email} ({removed.id}).")
+        show_json(removed_row(removed))
+        return
+    say(f"Removed {removed.member.email} ({removed.member.id}).")
+    if removed.connections:
+        say(f"Connections that {f'went to {heir}' if heir else 'have no owner now'}: {removed.connections}.")
 
 
 def _show(here: Opened, invited: Invited) -> None:

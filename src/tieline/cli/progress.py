@@ -86,10 +86,10 @@ class Display(Protocol):
 
 
 @asynccontextmanager
-async def working(tieline: Running) -> AsyncIterator[None]:
+async def working(tieline: Running, *, role: str = "command") -> AsyncIterator[None]:
     """Carry out what is due while the block runs; at its end runs under way come to theirs, or are handed back."""
     until = asyncio.Event()
-    worker = asyncio.create_task(tieline.engine().run(until=until))
+    worker = asyncio.create_task(tieline.engine(role).run(until=until))
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ def command(host: str, port: int, role: str) -> None:
     if role == "worker":
         asyncio.run(work(current()))
         return
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
         asyncio.run(serve(current(), listener, workers=role == "all"))
 
 
@@ -51,7 +51,7 @@ async def serve(session: Session, listener: socket.socket, *, workers: bool) -> 
     async with AsyncExitStack() as stack:
         tieline = await stack.enter_async_context(session.open(settings))
         if workers:
-            await stack.enter_async_context(working(tieline))
+            await stack.enter_async_context(working(tieline, role="server"))
         server = quiet_server(tieline.api())
 
         def stop() -> None:
@@ -69,7 +69,7 @@ async def work(session: Session) -> None:
     stop = asyncio.Event()
     async with session.open() as tieline:
         with _on_signal(stop.set):
-            async with working(tieline):
+            async with working(tieline, role="worker"):
                 say("Working; nothing is listened on. Ctrl-C ends it.")
                 await stop.wait()
 
@@ -101,9 +101,11 @@ async def _greet(tieline: Running, listener: socket.socket) -> None:
     say(
         f"Tieline answers on http://{shown}:{port}; the API is documented on http://{shown}:{port}/docs. Ctrl-C ends it."
     )
-    await _let_in(tieline, f"http://{shown}:{port}")
     public = urlsplit(tieline.parts.public_url)
-    if public.scheme == "http" and (public.port or 80) != port:
+    elsewhere = public.scheme == "http" and (public.port or 80) != port
+    # Passkeys and cookies belong to the public address: whoever begins at another name would have to begin again.
+    await _let_in(tieline, f"http://{shown}:{port}" if elsewhere else tieline.parts.public_url)
+    if elsewhere:
         warn(
             f"Who signs in at a provider is sent back to {tieline.parts.public_url}: set TIELINE_PUBLIC_URL to use that."
         )
@@ -114,25 +116,26 @@ async def _greet(tieline: Running, listener: socket.socket) -> None:
             )
 
 
-async def _let_in(tieline: Running, local: str) -> None:
+async def _let_in(tieline: Running, base: str) -> None:
     """While nobody has signed in, show the link that makes the first member."""
     from tieline.flows.sign_in import make_first_link
 
     link = await make_first_link(tieline.parts, tieline.organization.id)
     if link:
-        public = tieline.parts.public_url
-        base = public if public.startswith("https:") else local
         say(
             f"Nobody has signed in yet. Open this link within 15 minutes to be the first; it works once:\n{link.url(base)}"
         )
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
     """The socket to serve on, taken first of all: a port that is taken must not cost a start. Raises `SetupError`."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family)
+        # Inherited by each connection. asyncio sets it only on sockets that name their protocol, which this one does not; without it
+        # an answer's body waits 40 ms for the other side to acknowledge its head.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             advice = f"Another program listens there; end it, or choose another port: --port {port + 1}."

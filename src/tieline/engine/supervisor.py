@@ -16,6 +16,7 @@ from pgqueuer.models import Job
 from tieline.clock import Clock
 from tieline.engine.limits import EngineLimits
 from tieline.engine.queue import SETTINGS, count_queued, enqueue, open_queue, prune, role_of
+from tieline.engine.registry import Registry
 from tieline.engine.worker import Handler, Worker
 from tieline.store.admission import admit, beat, release_stale
 from tieline.store.db import Db
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 class Engine:
     """Runs what is due of the kinds it has handlers for; any number of engines share one database.
 
-    `upkeep` is done at the start and every few minutes beside.
+    `upkeep` is done at the start and every few minutes beside. `role` is how the process was started, for the registry of workers.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Engine:
         clock: Clock,
         limits: EngineLimits | None = None,
         upkeep: Callable[[], Awaitable[None]] | None = None,
+        role: str = "worker",
     ) -> None:
         self._db = db
         self._upkeep = upkeep
@@ -53,6 +55,7 @@ class Engine:
         self._limits = limits or EngineLimits()
         self._wake = asyncio.Event()
         self._worker = Worker(db, handlers, clock=clock, on_free=self._wake.set)
+        self._registry = Registry(db, self._limits, role=role, clock=clock)
 
     async def run(self, *, until: asyncio.Event | None = None) -> None:
         """Work until `until` is set; then claim nothing more, let running jobs end or hand them back, and return."""
@@ -67,6 +70,7 @@ class Engine:
                 lasted = asyncio.get_running_loop().time() - began
                 pause = _FIRST_PAUSE if lasted > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
                 await _wait(until, pause * random.uniform(0.5, 1))  # noqa: S311  spreads load, keeps no secret
+        await self._registry.leave()
 
     async def _session(self, until: asyncio.Event) -> None:
         """Work on one connection, until told to stop or until the connection is lost."""
@@ -83,6 +87,7 @@ class Engine:
                     group.create_task(self._stop(until, manager)),
                     group.create_task(_repeat(self._admit, self._until_due)),
                     group.create_task(_repeat(self._beat, _sleep(self._limits.heartbeat / 3))),
+                    group.create_task(_repeat(self._sign_on, _sleep(self._limits.heartbeat / 3))),
                     group.create_task(_repeat(self._reconcile, _sleep(self._limits.reconcile))),
                     group.create_task(_repeat(self._prune, _sleep(_PRUNE_EVERY))),
                 ]
@@ -154,6 +159,9 @@ class Engine:
             async with self._db.system() as work:
                 await beat(work, holds, now=self._clock.now())
 
+    async def _sign_on(self) -> None:
+        await self._registry.enter(running=len(self._worker.holds), ended=self._worker.ended)
+
     async def _reconcile(self) -> None:
         async with self._db.system() as work:
             released = await release_stale(work, now=self._clock.now(), older_than=self._limits.stale_after)
@@ -161,7 +169,8 @@ class Engine:
             logger.warning("Released runs that nobody speaks for", extra={"count": released})
 
     async def _prune(self) -> None:
-        """Drop what PgQueuer keeps of jobs that ended a day ago; our own runs are the history."""
+        """Drop what PgQueuer keeps of jobs that ended a day ago; our own runs are the history. And workers that are long gone."""
+        await self._registry.prune()
         deleted = 1
         while deleted:
             async with self._db.system() as work:

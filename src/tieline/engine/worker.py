@@ -32,6 +32,8 @@ class Worker:
         self._running: dict[asyncio.Task[None], Hold] = {}
         self._owed: list[Hold] = []
         self.stopping = False
+        self.ended = 0
+        """How many jobs came to their end here, whichever it was."""
 
     @property
     def holds(self) -> list[Hold]:
@@ -85,6 +87,7 @@ class Worker:
         finally:
             del self._running[task]
             task.cancel()
+            self.ended += 1
         await self._conclude(hold, task)
 
     async def _conclude(self, hold: Hold, task: asyncio.Task[None]) -> None:

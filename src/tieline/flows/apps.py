@@ -64,6 +64,13 @@ def names_in_host(*templates: str) -> set[str]:
     return {name for head in heads if head for _, name, _, _ in Formatter().parse(head[0]) if name}
 
 
+def server_options(provider: Provider[Any]) -> tuple[set[str], set[str]]:
+    """The options that can name the server which an app belongs to, and those of them that must."""
+    ways = [host_names(auth) for auth in provider.modes if app_fields(auth)]
+    known = {name for names in ways for name in names} & set(provider.options.model_fields)
+    return known, (set.intersection(*ways) - set(provider.hosts)) & known if ways else set()
+
+
 async def find_app(
     parts: Parts,
     org_id: str,
@@ -172,14 +179,12 @@ def _judge(provider: Provider[Any], auth: Auth, own: SealedApp | None, platform:
 
 def _checked_hosts(provider: Provider[Any], given: Mapping[str, str]) -> dict[str, str]:
     """The options that name an app's server; raises `Invalid` if one does not, or if one that must be there is missing."""
-    ways = [host_names(auth) for auth in provider.modes if app_fields(auth)]
-    known = {name for names in ways for name in names} & set(provider.options.model_fields)
+    known, needed = server_options(provider)
     if unknown := sorted(set(given) - known):
         wrong = [{"field": f"hosts.{name}"[:80], "problem": "names no server"} for name in unknown]
         advice = f"Those that do: {', '.join(sorted(known)) or 'none'}."
         raise Invalid(f"{len(unknown)} of the hosts name no server of {provider.name}", advice=advice, fields=wrong)
-    needed = set.intersection(*ways) - set(provider.hosts) if ways else set()
-    if missing := sorted(needed & known - set(given)):
+    if missing := sorted(needed - set(given)):
         wrong = [{"field": f"hosts.{name}", "problem": "is missing"} for name in missing]
         raise Invalid(
             f"Say whose app it is: {', '.join(missing)}", advice="It is shown to no other server.", fields=wrong

@@ -11,12 +11,11 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 
 from tieline.access.actor import acting_as, current_actor
 from tieline.access.standing import must_still_be
-from tieline.errors import Invalid, RequestError, TielineError
+from tieline.errors import Invalid, RequestError, TielineError, VaultError
 from tieline.flows.apps import missing_fields
 from tieline.flows.audit import record
 from tieline.flows.carried import Carried, fresh_round, open_carried, seal_carried
@@ -27,26 +26,31 @@ from tieline.flows.reach import parse_options
 from tieline.flows.returns import callback_url, check_return
 from tieline.flows.states import live
 from tieline.flows.tickets import (
+    LIFETIME,
     Claim,
     Fit,
+    SignInDeclined,
     SignInLost,
     hash_browser,
     lost,
     read_state,
     read_ticket,
+    sign_in_expired,
     write_state,
     write_ticket,
 )
+from tieline.flows.verify import prove
+from tieline.flows.waiting import let_wait, note_refusal
 from tieline.ids import new_id
 from tieline.sdk.answers import Redactor
 from tieline.sdk.auth import Ask, Auth, AuthContext, Back, Credential, Further, Grant, OAuthApp, Redirects
 from tieline.sdk.provider import Provider
 from tieline.store import attempts as store
 from tieline.store.attempts import Attempt
+from tieline.store.connect_sessions import ConnectSession, get_session
 from tieline.store.connections import Connection
 from tieline.vault import key_id_of
 
-LIFETIME = timedelta(minutes=10)
 MAX_ROUNDS = 10
 MAX_QUERY = 16 * 1024
 """Characters of all that a callback's query says; a code of Microsoft's has up to 2,000."""
@@ -56,27 +60,12 @@ _SAID = frozenset({"error", "error_description", "error_uri", "iss"})
 _LEAST_SECRET = 8  # characters; what is shorter is part of many a word
 
 
-class SignInExpired(RequestError):
-    """The ten minutes for signing in at the provider are over."""
-
-    slug = "sign-in-expired"
-    status = 410
-    advice = "Begin again from where you came."
-
-
-class SignInDeclined(RequestError):
-    """The provider, or the person there, did not grant access."""
-
-    slug = "sign-in-declined"
-    status = 422
-    advice = "Begin again and grant the access, or ask an administrator of the account to do it."
-
-
 @dataclass(frozen=True)
 class Wish:
     """What is to be connected: by default by the first way that redirects.
 
-    `connection_id` is a connection that is to get a new credential. `return_to` is where the person goes at the end.
+    `connection_id` is a connection that is to get a new credential. `return_to` is where the person goes at the end. A sign-in that
+    belongs to the connect session `session_id` lets its credential wait there; `back`, which opens that session, is kept sealed.
     """
 
     provider: str
@@ -85,6 +74,8 @@ class Wish:
     name: str | None = None
     connection_id: str | None = None
     return_to: str | None = None
+    session_id: str | None = None
+    back: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,12 +96,16 @@ class Onward:
 
 @dataclass(frozen=True)
 class Finished:
-    """How an attempt ended: with a connection, or with the error that says why not."""
+    """How an attempt ended: with a connection, or with the error that says why not; in a connect session, also with neither.
+
+    `return_to` is where the person goes now.
+    """
 
     provider: str
     connection: Connection | None = None
     refusal: TielineError | None = None
     return_to: str | None = None
+    session_id: str | None = None
 
 
 async def begin(parts: Parts, org_id: str, wish: Wish) -> Begun:
@@ -122,7 +117,7 @@ async def begin(parts: Parts, org_id: str, wish: Wish) -> Begun:
         given = await _options_of(parts, org_id, provider, wish.connection_id) | given
     options = read_options(provider, given)
     return_to = check_return(parts, wish.return_to)
-    carried = Carried(options.model_dump(mode="json"), checked_name(wish.name))
+    carried = Carried(options.model_dump(mode="json"), checked_name(wish.name), back=wish.back)
     attempt_id, now = new_id("att"), parts.clock.now()
     sealed = await seal_carried(parts, org_id, attempt_id, carried)
     attempt = Attempt(
@@ -139,6 +134,7 @@ async def begin(parts: Parts, org_id: str, wish: Wish) -> Begun:
         created_at=now,
         expires_at=now + LIFETIME,
         connection_id=wish.connection_id,
+        session_id=wish.session_id,
         return_to=return_to,
     )
     await _address(parts, attempt, carried, browser="")  # what cannot work is told to whoever asks, not to the browser
@@ -178,7 +174,7 @@ async def find_open(parts: Parts, ticket: str, cookie: str) -> Attempt:
     async with parts.db.work(org_id) as work:
         attempt = await store.get_attempt(work, attempt_id)
         if attempt.status_at(now) == "expired":
-            raise _expired()
+            raise sign_in_expired()
         if attempt.browser_hash not in (None, hash_browser(cookie)):
             raise SignInLost("This sign-in was opened in another browser")
         if attempt.status != "pending" or attempt.round >= MAX_ROUNDS:
@@ -204,21 +200,39 @@ async def finish(parts: Parts, slug: str, query: Mapping[str, str], browser: str
     fit = Fit(slug, callback_url(parts.public_url, slug), browser or "")
     attempt = await _consume(parts, read_state(parts.keys.state_key, query.get("state", ""), fit), fit)
     if attempt.status == "expired":
-        return Finished(provider.name, refusal=_expired(), return_to=attempt.return_to)
+        return await _finished(parts, attempt, refusal=sign_in_expired())
     with acting_as(attempt.created_by):
         try:
             outcome = await _take(parts, provider, attempt, query, fit.browser)
         except TielineError as error:
-            await _note_failure(parts, attempt, error.slug, error.message)
-            return Finished(provider.name, refusal=error, return_to=attempt.return_to)
+            await _note_failure(parts, attempt, error)
+            return await _finished(parts, attempt, refusal=error)
         except Exception:
-            await _note_failure(parts, attempt, TielineError.slug, "Something went wrong on our side")
+            await _note_failure(parts, attempt, TielineError("Something went wrong on our side"))
             raise
         if isinstance(outcome, Onward):
             return outcome
         async with parts.db.work(attempt.org_id) as work:
-            await store.end_attempt(work, attempt, "connected", connected_id=outcome.id)
-    return Finished(provider.name, connection=outcome, return_to=attempt.return_to)
+            if outcome:
+                await store.end_attempt(work, attempt, "connected", connected_id=outcome.id)
+            else:
+                await store.end_attempt(work, attempt, "verified")
+    return await _finished(parts, attempt, connection=outcome)
+
+
+async def _finished(parts: Parts, attempt: Attempt, **how: Any) -> Finished:
+    name = parts.catalog.provider(attempt.provider).name
+    return Finished(name, return_to=await way_back(parts, attempt), session_id=attempt.session_id, **how)
+
+
+async def way_back(parts: Parts, attempt: Attempt) -> str | None:
+    """Where the person of an attempt goes at the end, if anywhere; for a connect session, the address that opens it."""
+    if attempt.session_id is None:
+        return attempt.return_to
+    try:
+        return (await open_carried(parts, attempt)).back
+    except VaultError:
+        return None
 
 
 async def prune_attempts(parts: Parts) -> int:
@@ -273,8 +287,8 @@ async def _consume(parts: Parts, claim: Claim, fit: Fit) -> Attempt:
 
 async def _take(
     parts: Parts, provider: Provider[Any], attempt: Attempt, query: Mapping[str, str], browser: str
-) -> Onward | Connection:
-    """From what came back to a live connection, or to one more round."""
+) -> Onward | Connection | None:
+    """From what came back to a live connection, to a credential that waits for a yes, or to one more round."""
     async with parts.db.work(attempt.org_id) as work:
         await must_still_be(work, attempt.created_by, "admin", now=parts.clock.now())
     auth, carried = redirecting_way(provider, attempt.slot), await open_carried(parts, attempt)
@@ -289,16 +303,12 @@ async def _take(
     if isinstance(received, Further):
         return await _send_again(parts, attempt, replace(carried, memo=dict(received.memo)), browser)
     credential = _naming_the_app(received, context.app)
-    return await establish(
-        parts,
-        attempt.org_id,
-        provider,
-        auth,
-        options,
-        credential,
-        name=carried.name,
-        connection_id=attempt.connection_id,
-    )
+    org_id, name, renewed = attempt.org_id, carried.name, attempt.connection_id
+    if attempt.session_id is None:
+        return await establish(parts, org_id, provider, auth, options, credential, name=name, connection_id=renewed)
+    proven = await prove(parts, org_id, provider, auth, options, credential)
+    await let_wait(parts, await _session_of(parts, attempt), proven, attempt_id=attempt.id)
+    return None
 
 
 async def _send_again(parts: Parts, attempt: Attempt, carried: Carried, browser: str) -> Onward:
@@ -366,11 +376,19 @@ def _redirects(auth: Auth) -> Redirects:
     return auth
 
 
-def _expired() -> SignInExpired:
-    return SignInExpired(f"The {LIFETIME.seconds // 60} minutes for this sign-in are over")
-
-
-async def _note_failure(parts: Parts, attempt: Attempt, slug: str, message: str) -> None:
+async def _note_failure(parts: Parts, attempt: Attempt, error: TielineError) -> None:
     async with parts.db.work(attempt.org_id) as work:
-        await store.end_attempt(work, attempt, "failed", slug=slug, message=message)
-        await record(work, parts, "attempt.failed", attempt.id, provider=attempt.provider, reason=slug)
+        await store.end_attempt(work, attempt, "failed", slug=error.slug, message=error.message)
+        await record(work, parts, "attempt.failed", attempt.id, provider=attempt.provider, reason=error.slug)
+    await tell_session(parts, attempt, error)
+
+
+async def tell_session(parts: Parts, attempt: Attempt, error: TielineError) -> None:
+    """Tell the connect session of an attempt, if it is of one, why it has failed."""
+    if attempt.session_id:
+        await note_refusal(parts, await _session_of(parts, attempt), error, attempt_id=attempt.id)
+
+
+async def _session_of(parts: Parts, attempt: Attempt) -> ConnectSession:
+    async with parts.db.work(attempt.org_id) as work:
+        return await get_session(work, str(attempt.session_id))

@@ -19,13 +19,17 @@ from tieline.vault import Place
 
 @dataclass(frozen=True)
 class Carried:
-    """The connection's options and name, what a round before this one wants remembered, and this round's own secrets."""
+    """The connection's options and name, what a round before this one wants remembered, and this round's own secrets.
+
+    `back` is where the person of a connect session comes back to; it holds what opens that session.
+    """
 
     options: dict[str, Any]
     name: str | None
     memo: dict[str, str] = field(default_factory=dict)
     verifier: str = field(default="", repr=False)
     nonce: str = field(default="", repr=False)
+    back: str | None = field(default=None, repr=False)
 
     @property
     def challenge(self) -> str:

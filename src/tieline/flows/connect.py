@@ -17,13 +17,14 @@ from pydantic import SecretStr
 from tieline import faults
 from tieline.errors import Conflict, Invalid, ProviderError, TooLarge
 from tieline.flows.audit import record
-from tieline.flows.credentials import Held, former_version, open_credential, open_row, seal_credential
+from tieline.flows.credentials import former_version, open_credential, open_row, seal_credential
+from tieline.flows.owners import present_actor
 from tieline.flows.parts import Parts
 from tieline.flows.reach import parse_credential, parse_options
 from tieline.flows.scopes import missing_scopes
 from tieline.flows.states import live, move_connection
 from tieline.flows.sync import queue_runs
-from tieline.flows.verify import Verified, note_failed_test, verify
+from tieline.flows.verify import Proven, Verified, note_failed_test, prove, verify
 from tieline.ids import new_id
 from tieline.sdk.auth import Auth, Credential, Redirects, malformed_fields
 from tieline.sdk.provider import Options, Provider
@@ -86,15 +87,26 @@ async def establish(
 
     A person who went to the provider and chose an account that is connected already has reconnected it.
     """
-    verified = await verify(parts, org_id, provider, options, Held(auth, credential))
-    faults.passing("connect.verified")
-    standing = await _standing(parts, org_id, provider, auth, verified, connection_id)
-    if standing:
-        refuse_other_account(standing, verified)
-        return await settle(
-            parts, standing, provider, verified, new=(auth, credential), ends=expires_at, options=options
-        )
-    return await _create(parts, org_id, provider, auth, options, credential, verified, name=name, ends=expires_at)
+    proven = await prove(parts, org_id, provider, auth, options, credential)
+    return await keep(parts, org_id, proven, name=name, expires_at=expires_at, connection_id=connection_id)
+
+
+async def keep(
+    parts: Parts,
+    org_id: str,
+    proven: Proven,
+    *,
+    name: str | None = None,
+    expires_at: datetime | None = None,
+    connection_id: str | None = None,
+) -> Connection:
+    """Save what has passed its test call: the second half of `establish`."""
+    standing = await _standing(parts, org_id, proven, connection_id)
+    if standing is None:
+        return await _create(parts, org_id, proven, name=name, ends=expires_at)
+    refuse_other_account(standing, proven.verified)
+    new, options = (proven.auth, proven.credential), proven.options
+    return await settle(parts, standing, proven.provider, proven.verified, new=new, ends=expires_at, options=options)
 
 
 async def test_connection(parts: Parts, org_id: str, connection_id: str) -> Connection:
@@ -198,13 +210,8 @@ async def settle(
         await store.update_connection(work, current.id, now=now, **known)
         if new or back_to:
             await announce_connection(work, current, "reconnected", now=now)
-        done = "connection.tested"
-        if new or back_to:
-            done = (
-                "credential.rotated"
-                if new
-                else f"credential.{'switched' if row.slot != current.auth else 'rolled_back'}"
-            )
+        gone_back = "credential.switched" if row.slot != current.auth else "credential.rolled_back"
+        done = "credential.rotated" if new else gone_back if back_to else "connection.tested"
         await record(work, parts, done, current.id, slot=row.slot, version=row.version, fingerprint=row.fingerprint)
         return await store.get_connection(work, current.id)
 
@@ -255,20 +262,9 @@ def _refuse_if_changed(found: SealedCredential, tried: SealedCredential) -> None
         raise Conflict("The credential was replaced meanwhile", advice="Look at the connection, then try again.")
 
 
-async def _create(
-    parts: Parts,
-    org_id: str,
-    provider: Provider[Any],
-    auth: Auth,
-    options: Options,
-    credential: Credential,
-    verified: Verified,
-    *,
-    name: str | None,
-    ends: datetime | None,
-) -> Connection:
-    now, account = parts.clock.now(), verified.account
-    missing = missing_scopes(provider, verified.scopes)
+async def _create(parts: Parts, org_id: str, proven: Proven, *, name: str | None, ends: datetime | None) -> Connection:
+    provider, auth, account, now = proven.provider, proven.auth, proven.verified.account, parts.clock.now()
+    missing = missing_scopes(provider, proven.verified.scopes)
     connection = Connection(
         id=new_id("conn"),
         org_id=org_id,
@@ -277,16 +273,17 @@ async def _create(
         auth=auth.slot,
         status="degraded" if missing else "active",
         account_id=account.id,
-        options=options.model_dump(mode="json"),
+        options=proven.options.model_dump(mode="json"),
         created_at=now,
         updated_at=now,
         validated_at=now,
         expires_at=ends or account.expires_at,
-        **_known(verified, missing),
+        **_known(proven.verified, missing),
     )
     async with parts.db.work(org_id) as work:
+        connection = replace(connection, owner_id=await present_actor(work))
         await _save(work, provider, connection)
-        row = await seal_credential(work, parts, connection, auth, credential, expires_at=connection.expires_at)
+        row = await seal_credential(work, parts, connection, auth, proven.credential, expires_at=connection.expires_at)
         planned = [(operation.id, operation.every) for operation in provider.operations]
         due = await schedules.create_schedules(work, connection.id, provider.slug, planned, now=now, cause="connect")
         await queue_runs(work, connection, due, cause="connect", now=now)
@@ -310,15 +307,13 @@ def _known(verified: Verified, missing: list[str]) -> dict[str, Any]:
     }
 
 
-async def _standing(
-    parts: Parts, org_id: str, provider: Provider[Any], auth: Auth, verified: Verified, connection_id: str | None
-) -> Connection | None:
+async def _standing(parts: Parts, org_id: str, proven: Proven, connection_id: str | None) -> Connection | None:
     """The connection that this credential is for, if it is not for a new one."""
     async with parts.db.work(org_id) as work:
         if connection_id:
             return await live(work, connection_id)
-        if isinstance(auth, Redirects):
-            return await store.find_by_account(work, provider.slug, verified.account.id)
+        if isinstance(proven.auth, Redirects):
+            return await store.find_by_account(work, proven.provider.slug, proven.verified.account.id)
     return None
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from tieline.access.standing import name_of
 from tieline.flows.audit import record
-from tieline.flows.authorize import Onward, cookie_for, find_open, open_attempt
+from tieline.flows.authorize import Onward, cookie_for, find_open, open_attempt, tell_session, way_back
 from tieline.flows.parts import Parts
-from tieline.flows.tickets import check_consent, hash_browser, write_consent
+from tieline.flows.tickets import SignInDeclined, check_consent, hash_browser, write_consent
 from tieline.store import attempts as store
 from tieline.store.connections import get_connection
 from tieline.store.organizations import get_own_organization
@@ -63,16 +63,19 @@ async def agree(parts: Parts, ticket: str, browser: str | None, consent: str) ->
     return await open_attempt(parts, ticket, browser)
 
 
-async def decline(parts: Parts, ticket: str, browser: str | None, consent: str) -> None:
-    """End the sign-in for good; raises `SignInLost` unless this browser was asked."""
+async def decline(parts: Parts, ticket: str, browser: str | None, consent: str) -> str | None:
+    """End the sign-in for good, and say where the person goes back to, if anywhere; raises `SignInLost` unless this browser was asked."""
     check_consent(parts.keys.state_key, ticket, browser or "", consent)
     cookie = cookie_for(browser)
     attempt = await find_open(parts, ticket, cookie)
     told = "Whoever opened the address did not want to connect"
+    browser_hash, now = hash_browser(cookie), parts.clock.now()
     async with parts.db.work(attempt.org_id) as work:
-        if await store.refuse_attempt(
-            work, attempt, browser_hash=hash_browser(cookie), message=told, now=parts.clock.now()
-        ):
+        refused = await store.refuse_attempt(work, attempt, browser_hash=browser_hash, message=told, now=now)
+        if refused:
             await record(
-                work, parts, "attempt.failed", attempt.id, provider=attempt.provider, reason="sign-in-declined"
+                work, parts, "attempt.failed", attempt.id, provider=attempt.provider, reason=SignInDeclined.slug
             )
+    if refused:
+        await tell_session(parts, attempt, SignInDeclined(told))
+    return await way_back(parts, attempt) if attempt.session_id else None

@@ -17,18 +17,18 @@ from tieline.flows.apart import do_apart
 from tieline.flows.audit import record
 from tieline.flows.context import auth_context
 from tieline.flows.credentials import Held, open_row, place_of
+from tieline.flows.endings import close_waiting
 from tieline.flows.parts import Parts
 from tieline.flows.reach import parse_options
 from tieline.flows.states import live, move_connection
 from tieline.ids import new_id
 from tieline.sdk.auth import Grant, Revokes
 from tieline.sdk.provider import Provider
-from tieline.stages.announce import announce_connection, announce_run
+from tieline.stages.announce import announce_connection
 from tieline.store import connections as store
-from tieline.store import credentials, revocations, runs, schedules
+from tieline.store import credentials, revocations, schedules
 from tieline.store.connections import Connection
 from tieline.store.credentials import SealedCredential
-from tieline.store.db import Work
 from tieline.store.revocations import Revocation
 
 GIVE_UP_AFTER = timedelta(days=1)
@@ -60,7 +60,8 @@ async def disconnect(parts: Parts, org_id: str, connection_id: str) -> Disconnec
             await revocations.save_revocation(work, _to_revoke(connection, row, now))
         await credentials.destroy_credentials(work, connection_id)
         await schedules.set_enabled(work, connection_id, False, reason="disconnected", now=now)
-        await _cancel_waiting(work, connection_id, now)
+        for schedule in await schedules.list_schedules(work, connection_id):
+            await close_waiting(work, schedule, "The connection was disconnected", now=now)
         await move_connection(work, connection, "disconnected", now=now, message="disconnected by a person")
         await store.update_connection(work, connection_id, now=now, disconnected_at=now, expires_at=None)
         await announce_connection(work, connection, "disconnected", now=now)
@@ -180,15 +181,3 @@ def _as_row(taken: Revocation, now: datetime) -> SealedCredential:
         fingerprint="",
         created_at=now,
     )
-
-
-async def _cancel_waiting(work: Work, connection_id: str, now: datetime) -> None:
-    """End the runs that wait; those under way end by themselves at their next page."""
-    ended = {"status": "cancelled", "finished_at": now, "resume_at": None, "error_slug": "cancelled"}
-    for schedule in await schedules.list_schedules(work, connection_id):
-        if schedule.run_id and schedule.held_by is None:
-            await runs.update_run(work, schedule.run_id, **ended, error_message="The connection was disconnected")
-            run = await runs.get_run(work, schedule.run_id)
-            await runs.forget_pages(work, run)
-            await announce_run(work, run, "cancelled", now=now)
-            await schedules.set_run(work, schedule.id, None)

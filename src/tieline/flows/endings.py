@@ -27,6 +27,7 @@ from tieline.store import runs, schedules
 from tieline.store.connections import Connection, get_connection, lock_connection
 from tieline.store.db import Work
 from tieline.store.findings import unmute_expired
+from tieline.store.run_spans import add_wait, fold_spans
 from tieline.store.runs import Run
 from tieline.store.schedules import Schedule
 
@@ -143,11 +144,23 @@ async def close(
     told = {"error_slug": error.slug, "error_message": error.message}
     await runs.update_run(work, run.id, status=status, finished_at=now, resume_at=None, **told)
     await runs.forget_pages(work, run)
-    later = now + schedule.every if schedule.every else None
+    later = now + schedule.period if schedule.period else None
     await schedules.release(
         work, schedule.hold, now=now, next_run_at=later, run_id=None, attempt=0, error=error.slug, done=True
     )
     await announce_run(work, run, status, now=now, error=error.slug)
+
+
+async def close_waiting(work: Work, schedule: Schedule, why: str, *, now: datetime) -> None:
+    """End the run that waits for its turn, if one does; one under way ends by itself at its next page."""
+    if schedule.run_id is None or schedule.held_by:
+        return
+    ended = {"status": "cancelled", "finished_at": now, "resume_at": None, "error_slug": Cancelled.slug}
+    await runs.update_run(work, schedule.run_id, **ended, error_message=why)
+    run = await runs.get_run(work, schedule.run_id)
+    await runs.forget_pages(work, run)
+    await schedules.set_run(work, schedule.id, None)
+    await announce_run(work, run, "cancelled", now=now)
 
 
 async def _fail(work: Work, sync: Sync, error: TielineError) -> None:
@@ -194,6 +207,7 @@ async def _wait(
     failures = sync.schedule.attempt if attempt is None else attempt
     waiting = {"status": "queued", "resume_at": until, "error_slug": error.slug, "error_message": error.message}
     await runs.update_run(work, sync.run.id, **waiting, exchange=error.details.get("exchange"))
+    await _note_wait(work, sync, error.slug)
     await schedules.release(
         work,
         sync.hold,
@@ -214,19 +228,29 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
     )
     exchange = error.details.get("exchange") if error else None
     await runs.update_run(work, sync.run.id, status=status, finished_at=sync.now, exchange=exchange, **told)
-    if status != "held":
+    if status == "held":
+        await _note_wait(work, sync, Braked.slug)
+    else:
         await runs.forget_pages(work, sync.run)
+    await fold_spans(work, sync.run.id, pages=(await runs.get_run(work, sync.run.id)).pages)
+    current = await schedules.get_schedule(work, sync.connection.id, sync.operation.id, lock=True)
+    own = current.own_every if current else None  # a person may have changed it since the run began
     await schedules.release(
         work,
         sync.hold,
         now=sync.now,
-        next_run_at=sync.now + _with_jitter(sync.operation.every),
+        next_run_at=sync.now + _with_jitter(own or sync.operation.every),
         run_id=None,
         attempt=0,
         error=error.slug if error else None,
         done=True,
     )
     await announce_run(work, sync.run, status, now=sync.now, error=error.slug if error else None)
+
+
+async def _note_wait(work: Work, sync: Sync, cause: str) -> None:
+    pages = (await runs.get_run(work, sync.run.id)).pages
+    await add_wait(work, sync.run.id, page=pages, cause=cause, now=sync.now)
 
 
 def _was_validated_since(sync: Sync, current: Connection) -> bool:

@@ -17,11 +17,16 @@ from tieline.access.roles import ROLES, Caller, Role
 from tieline.access.tokens import hash_token, new_token
 from tieline.errors import Conflict, Invalid, NotFound
 from tieline.flows.audit import record
+from tieline.flows.findings import release_findings
+from tieline.flows.owners import find_owner
 from tieline.flows.parts import Parts
+from tieline.flows.views import JsonRow, member_row
 from tieline.ids import new_id
 from tieline.store import members as store
+from tieline.store.connections import pass_on
 from tieline.store.db import Work
 from tieline.store.members import Member
+from tieline.store.passkeys import delete_passkeys_of
 from tieline.store.sessions import end_sessions_of
 from tieline.store.sign_in_links import Purpose, SignInLink, add_link, drop_links
 
@@ -53,6 +58,15 @@ class Invited:
 
     member: Member
     link: NewLink
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A former member, how many connections they looked after, and who does so now, if anybody."""
+
+    member: Member
+    connections: int
+    heir: Member | None
 
 
 async def invite_member(
@@ -103,18 +117,38 @@ async def change_role(parts: Parts, org_id: str, member_id: str, role: Role, *, 
     return replace(member, role=role)
 
 
-async def remove_member(parts: Parts, org_id: str, member_id: str, *, caller: Caller | None = None) -> Member:
-    """Let somebody in no more and end their sessions; raises `NotFound`, `NotAllowed`, or `Conflict` for the last owner."""
+async def remove_member(
+    parts: Parts, org_id: str, member_id: str, *, heir: str | None = None, caller: Caller | None = None
+) -> Removed:
+    """Let somebody in no more: their sessions end, and their links and passkeys are destroyed.
+
+    The connections that they own go to the heir, or to nobody; their findings to nobody. Raises `NotFound`, `NotAllowed`, `Invalid` for an heir who is no
+    other member, or `Conflict` for the last owner.
+    """
     async with parts.db.work(org_id) as work:
         await store.lock_members(work)
         member = await _present(work, member_id)
         _reach(caller, member.role)
         await _keep_an_owner(work, member)
         await store.change_member(work, member.id, status="removed")
+        follows = await find_owner(work, heir or "")
+        passed = await pass_on(work, member.id, follows.id if follows else None, now=parts.clock.now())
         await drop_links(work, member.id)
-        ended = await end_sessions_of(work, member.id)
-        await record(work, parts, "member.removed", member.id, email=member.email, role=member.role, sessions=ended)
-    return replace(member, status="removed")
+        about = {
+            "connections": passed,
+            "findings": await release_findings(work, parts, member.id, actor=current_actor()),
+            "heir": follows.id if follows else None,
+            "sessions": await end_sessions_of(work, member.id),
+            "passkeys": await delete_passkeys_of(work, member.id),
+        }
+        await record(work, parts, "member.removed", member.id, email=member.email, role=member.role, **about)
+    return Removed(replace(member, status="removed"), len(passed), follows)
+
+
+def removed_row(removed: Removed) -> JsonRow:
+    """A former member, how many connections they looked after, and the member who does so now."""
+    heir = removed.heir.id if removed.heir else None
+    return member_row(removed.member) | {"connections": removed.connections, "heir": heir}
 
 
 async def find_present(parts: Parts, org_id: str, email_or_id: str) -> Member:

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Literal, get_args
 
 from tieline.catalog import Framework, load_frameworks
 from tieline.flows.controls import CONTROL_STATUSES, list_controls
 from tieline.flows.parts import Parts
-from tieline.store.connections import Connection, list_connections
-from tieline.store.findings import count_events_by_day, count_findings
+from tieline.store.connections import NOBODY, Connection, list_connections
+from tieline.store.findings import count_events_by_day, count_findings, count_matching
 from tieline.store.listing import MAX_LIMIT, Paging
 from tieline.store.runs import Run, last_successes, list_runs
 
@@ -44,28 +45,42 @@ class Day:
     resolved: int
 
 
+Why = Literal["broken", "held", "unowned", "ending", "scopes", "failing", "paused"]
+"""Why something waits for a person, the most urgent first: a connection that is not read any more, a run that the brake stopped,
+bad findings that nobody looks after, a credential that ends soon, rights that are missing, a provider that does not answer, and
+what a person stopped themselves."""
+_URGENCY: tuple[Why, ...] = get_args(Why)
+_WHY: dict[str, Why] = {
+    "needs_reconnect": "broken", "expired": "broken", "suspended": "broken", "degraded": "scopes", "error": "failing", "paused": "paused",
+}  # fmt: skip
+_BAD = ("critical", "high")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One thing that waits for a person: a connection, a run, or the open findings of a severity that nobody looks after."""
+
+    why: Why
+    connection: Connection | None = None
+    run: Run | None = None
+    severity: str = ""
+    count: int = 0
+
+
 @dataclass(frozen=True)
 class Overview:
     """An organization at a glance.
 
-    `troubled` are connections that are not active, `expiring` those whose credential ends within two weeks, `held` runs that the
-    brake stopped. `open` counts open findings by severity. `fresh` counts connections by how long ago they were last read to the
-    end: a label of `AGES`, `older` or `never`.
+    `waiting` is what waits for a person, the most urgent first. `open` counts open findings by severity. `fresh` counts connections
+    by how long ago they were last read to the end: a label of `AGES`, `older` or `never`.
     """
 
     connections: int
     posture: Sequence[Posture]
-    troubled: Sequence[Connection]
-    expiring: Sequence[Connection]
-    held: Sequence[Run]
+    waiting: Sequence[Waiting]
     open: Mapping[str, int]
     days: Sequence[Day]
     fresh: Mapping[str, int]
-
-    @property
-    def waiting(self) -> int:
-        """How many things wait for a person."""
-        return len(self.troubled) + len(self.expiring) + len(self.held)
 
 
 async def look_over(parts: Parts, org_id: str) -> Overview:
@@ -77,6 +92,7 @@ async def look_over(parts: Parts, org_id: str) -> Overview:
         connections = (await list_connections(work, Paging(limit=MAX_LIMIT))).items
         held = (await list_runs(work, Paging(limit=_MOST), status="held")).items
         counts = await count_findings(work)
+        unowned = {one: (await count_matching(work, severity=one, owner=NOBODY)).get("open", 0) for one in _BAD}
         events = await count_events_by_day(work, since=first)
         read_at = await last_successes(work)
     by_framework = Counter((one.control.framework, one.status) for one in standings)
@@ -86,13 +102,23 @@ async def look_over(parts: Parts, org_id: str) -> Overview:
             Posture(one, {status: by_framework[one.slug, status] for status in CONTROL_STATUSES})
             for one in load_frameworks().values()
         ],
-        troubled=[one for one in connections if one.status != "active"][:_MOST],
-        expiring=[one for one in connections if _ends_soon(one, now)][:_MOST],
-        held=held,
+        waiting=_in_order(connections, held, unowned, now),
         open={severity: count for (status, severity), count in counts.items() if status == "open"},
         days=[_day(first.date() + timedelta(days=number), events) for number in range(WEEK)],
         fresh=_count_ages([read_at.get(one.id) for one in connections], now),
     )
+
+
+def _in_order(
+    connections: Sequence[Connection], held: Sequence[Run], unowned: Mapping[str, int], now: datetime
+) -> list[Waiting]:
+    """What waits for a person, the most urgent first; of the same urgency what has waited longest, or ends first."""
+    ending = [one for one in connections if _ends_soon(one, now)]
+    found = [Waiting(_WHY[one.status], connection=one) for one in connections if one.status in _WHY]
+    found += [Waiting("held", run=one) for one in reversed(held)]
+    found += [Waiting("unowned", severity=one, count=count) for one, count in unowned.items() if count]
+    found += [Waiting("ending", connection=one) for one in sorted(ending, key=lambda one: one.expires_at or now)]
+    return sorted(found, key=lambda one: _URGENCY.index(one.why))
 
 
 def _ends_soon(connection: Connection, now: datetime) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from tieline.access.sso import Sso
 from tieline.catalog.compile import Catalog
@@ -12,6 +12,8 @@ from tieline.clock import Clock
 from tieline.flows.flights import Flights
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.auth import OAuthApp
+from tieline.sdk.entities import KINDS
+from tieline.stages.bench import Bench
 from tieline.store.db import Db
 from tieline.vault import Vault
 
@@ -47,7 +49,8 @@ class Parts:
     `brake_share` is the share of an operation's entities that may vanish in one run before it stops and asks. `apps` are the
     operator's OAuth apps and `hosts` the addresses that they put in place of a vendor's, both by provider. `public_url` is where
     browsers and providers reach this Tieline; `return_origins` are the other origins that a person may be sent back to. `sso` is the OpenID provider
-    that members may sign in at.
+    that members may sign in at. On the `bench` mappings are tried. `history_days` says of each kind for how many days former
+    versions of entities are kept.
     """
 
     db: Db
@@ -63,3 +66,6 @@ class Parts:
     return_origins: frozenset[str] = frozenset()
     sso: Sso | None = None
     flights: Flights = field(default_factory=Flights, repr=False)
+    settings: Sequence[Mapping[str, Any]] = ()
+    bench: Bench = field(default_factory=Bench, repr=False)
+    history_days: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 400))

@@ -19,7 +19,7 @@ async def pause(parts: Parts, org_id: str, connection_id: str) -> Connection:
     async with parts.db.work(org_id) as work:
         connection = await live(work, connection_id, lock=True)
         if connection.status != "paused":
-            await move_connection(work, connection, "paused", now=now, message="paused by a person")
+            await move_connection(work, connection, "paused", now=now, message="Paused by a person")
             await store.update_connection(work, connection_id, now=now, paused_from=connection.status)
             await schedules.set_enabled(work, connection_id, False, reason="paused", now=now)
             await announce_connection(work, connection, "paused", now=now)

@@ -1,21 +1,21 @@
-"""Reconfigure: change a connection's name, options or overrides, which take effect with its next runs."""
+"""Reconfigure: change a connection's owner, and its name, options or overrides, which take effect with its next runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from tieline.catalog.compile import compile_operation
-from tieline.errors import Conflict, DeclarationError, Invalid
+from tieline.errors import Conflict
 from tieline.flows.audit import record
 from tieline.flows.connect import checked_name, read_options, refuse_other_account
 from tieline.flows.context import moved_addresses
 from tieline.flows.credentials import open_credential
+from tieline.flows.overrides import check_overrides
+from tieline.flows.owners import find_owner
 from tieline.flows.parts import Parts
 from tieline.flows.reach import parse_options
 from tieline.flows.states import live
 from tieline.flows.verify import verify
-from tieline.sdk.cel import CelError
 from tieline.sdk.provider import Provider
 from tieline.store import connections as store
 from tieline.store.connections import Connection
@@ -29,24 +29,36 @@ async def reconfigure(
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    owner: str | None = None,
+    standing: Mapping[str, Any] | None = None,
 ) -> Connection:
-    """Change a connection's name, options or overrides; new options must open the same account.
+    """Change a connection's name, options, overrides or owner (a member's id, or empty for nobody); what is `None` stays.
+
+    New options must open the same account. `standing` are the overrides that the new ones were made from: raises `Conflict` if they are
+    others by now.
 
     An option that leads to another address is refused: whoever may change it would be sent the stored credential.
     """
     async with parts.db.work(org_id) as work:
         connection = await live(work, connection_id)
-    provider = parts.catalog.provider(connection.provider)
     changes: dict[str, Any] = {"name": name} if checked_name(name) else {}
     if options is not None:
+        provider = parts.catalog.provider(connection.provider)
         changes["options"] = await _verified_options(parts, provider, connection, options)
     if overrides is not None:
-        changes["overrides"] = check_overrides(parts, provider, overrides)
+        changes["overrides"] = check_overrides(parts.catalog, parts.catalog.provider(connection.provider), overrides)
     async with parts.db.work(org_id) as work:
-        await live(work, connection_id, lock=True)
+        locked = await live(work, connection_id, lock=True)
+        if standing is not None and locked.overrides != standing:
+            raise Conflict("Its mappings were changed meanwhile", advice="Look at them as they are now, then decide.")
+        if owner is not None:
+            found = await find_owner(work, owner)
+            changes["owner_id"] = found.id if found else None
         if changes:
             await store.update_connection(work, connection_id, now=parts.clock.now(), **changes)
-        await record(work, parts, "connection.changed", connection_id, changed=sorted(changes))
+        told = {"owner": changes["owner_id"]} if owner is not None else {}
+        changed = sorted(name.removesuffix("_id") for name in changes)
+        await record(work, parts, "connection.changed", connection_id, changed=changed, **told)
         return await store.get_connection(work, connection_id)
 
 
@@ -67,25 +79,3 @@ async def _verified_options(
     verified = await verify(parts, connection.org_id, provider, chosen, held, connection=connection)
     refuse_other_account(connection, verified)
     return chosen.model_dump(mode="json")
-
-
-def check_overrides(parts: Parts, provider: Provider[Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """An organization's own filters and fields, by operation, compiled to see that they work; raises `Invalid`."""
-    checked = {}
-    for operation_id, own in overrides.items():
-        operation = parts.catalog.operation(provider.slug, operation_id)
-        if not isinstance(own, Mapping) or set(own) - {"filter", "fields"}:
-            raise Invalid(f"overrides.{operation_id}: give `filter`, `fields` or both")
-        for mapping in operation.into:
-            try:
-                faults = mapping.adjusted(filter=own.get("filter"), fields=own.get("fields")).faults()
-            except (TypeError, AttributeError):
-                raise Invalid(f"overrides.{operation_id}: `filter` is text, `fields` maps names to text") from None
-            if faults:
-                raise Invalid(f"overrides.{operation_id}: {faults[0]}", advice="See the CEL reference in the docs.")
-        try:
-            compile_operation(parts.catalog, provider.slug, operation, own)
-        except (CelError, DeclarationError) as error:
-            raise Invalid(f"overrides.{operation_id}: {error}") from None
-        checked[operation_id] = dict(own)
-    return checked

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from tieline.errors import Conflict
 from tieline.flows.audit import record
-from tieline.flows.endings import refuse_unless_runnable
+from tieline.flows.endings import close_waiting, refuse_unless_runnable
 from tieline.flows.parts import Parts
 from tieline.flows.sync import request_sync
-from tieline.stages.announce import announce_run
+from tieline.flows.views import JsonRow, moment
 from tieline.store import runs, schedules
 from tieline.store.connections import get_connection
 from tieline.store.db import Work
 from tieline.store.listing import Paging
+from tieline.store.run_spans import Span, list_spans
 from tieline.store.runs import UNFINISHED, Run
 from tieline.store.schedules import Schedule
 
@@ -30,11 +31,7 @@ async def cancel_run(parts: Parts, org_id: str, run_id: str) -> Run:
         if schedule.enabled or schedule.held_by:
             await schedules.request_cancel(work, schedule.id)
         else:
-            await schedules.set_run(work, schedule.id, None)
-            ended = {"status": "cancelled", "finished_at": now, "resume_at": None}
-            await runs.update_run(work, run.id, **ended, error_slug="cancelled", error_message="Cancelled by a person")
-            await runs.forget_pages(work, run)
-            await announce_run(work, run, "cancelled", now=now)
+            await close_waiting(work, schedule, "Cancelled by a person", now=now)
         cancelled = await runs.get_run(work, run_id)
         await _record(work, parts, "run.cancelled", run)
         return cancelled
@@ -73,6 +70,30 @@ async def release_held(parts: Parts, org_id: str, run_id: str) -> Run:
         released = await runs.get_run(work, run_id)
         await _record(work, parts, "run.released", run)
         return released
+
+
+async def read_spans(parts: Parts, org_id: str, run_id: str) -> tuple[Run, list[Span]]:
+    """A run, and how its time went so far; raises `NotFound`."""
+    async with parts.db.work(org_id) as work:
+        run = await runs.get_run(work, run_id)
+        return run, await list_spans(work, run.id, pages=run.pages)
+
+
+def span_row(span: Span) -> JsonRow:
+    """A stretch of a run: `kind` is `page` (or several pages of a long run) or `wait`, of which `cause` says why."""
+    waits = bool(span.cause)
+    return {
+        "kind": "wait" if waits else "page",
+        "cause": span.cause or None,
+        "page": span.page,
+        "pages": span.pages,
+        "begun_at": moment(span.begun_at),
+        "ended_at": moment(span.ended_at),
+        "read_ms": span.read_ms,
+        "limited_ms": span.limited_ms,
+        "retried_ms": span.retried_ms,
+        "load_ms": span.load_ms,
+    }
 
 
 async def _record(work: Work, parts: Parts, action: str, run: Run) -> None:

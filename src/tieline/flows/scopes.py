@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tieline.catalog import Catalog
 from tieline.flows.states import move_connection
-from tieline.sdk.provider import Provider
+from tieline.sdk.checks import Check
+from tieline.sdk.provider import Operation, Provider
 from tieline.store.connections import Connection, get_connection, update_connection
 from tieline.store.db import Work
 
@@ -21,6 +24,33 @@ def missing_scopes(provider: Provider[Any], granted: Collection[str] | None) -> 
         return []
     needs = {need for operation in provider.operations for need in operation.needs}
     return sorted(need for need in needs if not set(need.split("|")) & set(granted))
+
+
+@dataclass(frozen=True)
+class Need:
+    """A permission, or the alternatives to it, and what goes without it: operations that read, checks that judge by them alone."""
+
+    scopes: tuple[str, ...]
+    operations: tuple[Operation, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def name(self) -> str:
+        """The need as the provider's declaration writes it."""
+        return "|".join(self.scopes)
+
+
+def read_needs(catalog: Catalog, provider: Provider[Any]) -> list[Need]:
+    """Every permission that some operation of a provider needs, by name."""
+    return [_need(catalog, provider, one) for one in sorted({need for op in provider.operations for need in op.needs})]
+
+
+def _need(catalog: Catalog, provider: Provider[Any], need: str) -> Need:
+    lost = tuple(one for one in provider.operations if need in one.needs)
+    left = {kind for one in provider.operations if one not in lost for kind in one.kinds}
+    kinds = sorted({kind for one in lost for kind in one.kinds} - left)
+    checks = {one.id: one for kind in kinds for one in catalog.checks_for(provider.slug, kind)}
+    return Need(tuple(need.split("|")), lost, tuple(sorted(checks.values(), key=lambda one: one.title)))
 
 
 async def note_scopes(

@@ -1,4 +1,4 @@
-"""Sign-in: by a link that works once, or by what an OpenID provider says; how a session begins, and how it ends.
+"""Sign-in: by a link that works once, by a passkey, or by what an OpenID provider says; how a session begins, and how it ends.
 
 An organization without members is opened by its *first* link, which the terminal shows: whoever has that runs this Tieline.
 """
@@ -6,21 +6,22 @@ An organization without members is opened by its *first* link, which the termina
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from tieline.access.actor import act_as
 from tieline.access.roles import Caller
-from tieline.access.sessions import IDLE, open_session
+from tieline.access.sessions import IDLE, Method, SignedIn, open_session
 from tieline.access.tokens import hash_token, org_of
 from tieline.errors import Conflict, Invalid, RequestError
 from tieline.flows.audit import record
 from tieline.flows.members import LINK, NewLink, check_name, fold_email, make_link
 from tieline.flows.parts import Parts
+from tieline.flows.views import JsonRow, moment
 from tieline.ids import new_id
 from tieline.store import members, sessions
 from tieline.store.db import Work
 from tieline.store.members import Member
 from tieline.store.organizations import Organization, get_own_organization
+from tieline.store.passkeys import delete_old_challenges
 from tieline.store.sessions import Session
 from tieline.store.sign_in_links import SignInLink, delete_old_links, find_link, use_link
 
@@ -89,19 +90,30 @@ async def sign_in_by_link(
             member = await _make_first(work, parts, email, name)
         else:
             member = await _welcome(work, parts, link, name)
-        return await _begin(work, parts, member, method="link", user_agent=user_agent)
+        return await begin_here(work, parts, member, method="link", user_agent=user_agent)
 
 
-async def begin_session(
-    parts: Parts, org_id: str, member_id: str, *, method: Literal["link", "oidc"], user_agent: str
-) -> Begun:
+async def begin_session(parts: Parts, org_id: str, member_id: str, *, method: Method, user_agent: str) -> Begun:
     """Sign a member in who was recognised by other means; an invited one has thereby accepted. Raises `NotFound`."""
     async with parts.db.work(org_id) as work:
         await members.lock_members(work)
         member = await members.get_member(work, member_id)
         if member.status == "invited":
             await members.change_member(work, member.id, status="active")
-        return await _begin(work, parts, member, method=method, user_agent=user_agent)
+        return await begin_here(work, parts, member, method=method, user_agent=user_agent)
+
+
+async def begin_here(
+    work: Work, parts: Parts, member: Member, *, method: Method, user_agent: str, **about: str
+) -> Begun:
+    """Begin a session within a transaction, for a member who has proved who they are; `about` goes into the audit log."""
+    act_as(member.id)
+    key = parts.keys.session_key
+    session, cookie = await open_session(
+        work, key, member.id, method=method, user_agent=user_agent, now=parts.clock.now()
+    )
+    await record(work, parts, "session.begun", session.id, member=member.id, method=method, **about)
+    return Begun(session, member, cookie)
 
 
 async def end_session(parts: Parts, org_id: str, session_id: str, *, caller: Caller) -> Session:
@@ -115,11 +127,35 @@ async def end_session(parts: Parts, org_id: str, session_id: str, *, caller: Cal
     return session
 
 
+async def end_other_sessions(parts: Parts, signed_in: SignedIn) -> int:
+    """End every session of whoever is signed in but this one; how many there were."""
+    member, here = signed_in.member, signed_in.session
+    async with parts.db.work(member.org_id) as work:
+        count = await sessions.end_sessions_of(work, member.id, but=here.id)
+        if count:
+            await record(work, parts, "session.others_ended", here.id, member=member.id, count=count)
+    return count
+
+
+def session_row(session: Session) -> JsonRow:
+    """A session, of which no secret is shown."""
+    return {
+        "id": session.id,
+        "member_id": session.member_id,
+        "method": session.method,
+        "user_agent": session.user_agent,
+        "created_at": moment(session.created_at),
+        "seen_at": moment(session.seen_at),
+        "expires_at": moment(session.expires_at),
+    }
+
+
 async def prune_sign_ins(parts: Parts) -> int:
-    """Forget sessions and links that nobody can use any more, of all organizations; how many there were."""
+    """Forget sessions, links and challenges that nobody can use any more, of all organizations; how many there were."""
     now = parts.clock.now()
     async with parts.db.system() as work:
         dead = await sessions.delete_dead_sessions(work, now=now, idle=IDLE)
+        dead += await delete_old_challenges(work, now=now)
         return dead + await delete_old_links(work, now=now)
 
 
@@ -150,18 +186,6 @@ async def _welcome(work: Work, parts: Parts, link: SignInLink, name: str) -> Mem
         await members.change_member(work, member.id, status="active", name=told)
         await record(work, parts, "member.joined", member.id, email=member.email, role=member.role)
     return member
-
-
-async def _begin(
-    work: Work, parts: Parts, member: Member, *, method: Literal["link", "oidc"], user_agent: str
-) -> Begun:
-    act_as(member.id)
-    key = parts.keys.session_key
-    session, cookie = await open_session(
-        work, key, member.id, method=method, user_agent=user_agent, now=parts.clock.now()
-    )
-    await record(work, parts, "session.begun", session.id, member=member.id, method=method)
-    return Begun(session, member, cookie)
 
 
 def _org(token: str) -> str:

@@ -10,7 +10,7 @@ import binascii
 import hmac
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -51,10 +51,16 @@ async def begin_sso(parts: Parts, *, back: str) -> Trip:
 
 
 async def finish_sso(
-    parts: Parts, query: Mapping[str, str], cookie: str | None, *, user_agent: str
+    parts: Parts,
+    query: Mapping[str, str],
+    cookie: str | None,
+    *,
+    user_agent: str,
+    besides: Collection[str] = (),
 ) -> tuple[Begun, str]:
     """The session of whoever came back, and the path where they go.
 
+    Of several organizations it is in one that they are not signed in to already (`besides`), if there is one.
     Raises `SignInLost` for what does not fit what was begun in this browser, `NotAllowed` for who is no member.
     """
     sso, told = _need(parts), _read(parts, cookie)
@@ -68,7 +74,7 @@ async def finish_sso(
         raise NotAllowed(
             "You are not a member of any organization here", advice="Ask an admin of yours to invite this address."
         )
-    org_id, member_id = found[0]
+    org_id, member_id = next((one for one in found if one[0] not in besides), found[0])
     return await begin_session(parts, org_id, member_id, method="oidc", user_agent=user_agent), told["back"]
 
 

@@ -10,13 +10,14 @@ from tieline.store.db import Work
 
 ATTEMPT: dict[str, frozenset[str]] = {
     "pending": frozenset({"validating", "failed", "expired"}),
-    "validating": frozenset({"pending", "connected", "failed"}),
+    "validating": frozenset({"pending", "verified", "connected", "failed"}),
+    "verified": frozenset(),
     "connected": frozenset(),
     "failed": frozenset(),
     "expired": frozenset(),
 }
 """The states before there is a connection: nothing is saved of one until its test call has passed. A second round at the provider
-makes an attempt pending again."""
+makes an attempt pending again. What a sign-in of a connect session brings is `verified`, and waits there."""
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     "active": frozenset({"degraded", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"}),
@@ -30,6 +31,20 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 }
 RUNNABLE = frozenset({"active", "degraded", "error"})
 """States in which runs may start; in `error` the provider is tried again on schedule."""
+
+HEALTH: dict[str, frozenset[str]] = {
+    "works": frozenset({"active"}),
+    "needs_person": frozenset({"degraded", "expired", "needs_reconnect", "suspended"}),
+    "tries_again": frozenset({"error"}),
+    "stopped": frozenset({"paused"}),
+    "gone": frozenset({"disconnected"}),
+}
+"""What the states come to for whoever looks after connections: who has to do something, if anybody."""
+
+
+def health_of(status: str) -> str:
+    """The health that a state comes to."""
+    return next(health for health, statuses in HEALTH.items() if status in statuses)
 
 
 async def live(work: Work, connection_id: str, *, lock: bool = False) -> Connection:

@@ -35,15 +35,17 @@ from tieline.stages.assess import (
     reassess,
     subject_of,
 )
-from tieline.stages.collect import Batch, collect
+from tieline.stages.collect import Batch, Pace, collect
 from tieline.stages.load import compare, load
 from tieline.stages.transform import Transformed, transform
 from tieline.store import entities, runs, schedules
 from tieline.store.connections import Connection, get_connection
 from tieline.store.db import Work
 from tieline.store.entities import key_of
+from tieline.store.run_spans import Span, add_page
 from tieline.store.runs import Run
 from tieline.store.schedules import Hold, Schedule
+from tieline.store.timetables import set_default
 
 _log = logging.getLogger(__name__)
 
@@ -76,14 +78,23 @@ async def request_sync(
         endings.refuse_unless_runnable(connection)
         triggered = await schedules.trigger(work, connection_id, operation=operation, now=now, cause=cause)
         if not triggered:
-            raise Conflict(
-                f"{operation or 'Every operation'} is switched off",
-                advice="Grant what the connection lacks, then test it: `tieline connections test`.",
-            )
+            raise await _switched_off(work, connection_id, operation)
         queued = await queue_runs(work, connection, triggered, cause=cause, now=now)
         about = {"operation": operation, "cause": cause, "run_ids": [one.id for one in queued]}
         await record(work, parts, "sync.requested", connection_id, **about)
         return queued
+
+
+async def _switched_off(work: Work, connection_id: str, operation: str | None) -> Conflict:
+    """Why nothing runs although the connection may."""
+    planned = await schedules.list_schedules(work, connection_id)
+    by_hand = all(not one.switched_on for one in planned if operation in {None, one.operation})
+    advice = (
+        "A person did that. Switch it on first: `tieline connections schedule … --on`."
+        if planned and by_hand
+        else "Grant what the connection lacks, then test it: `tieline connections test`."
+    )
+    return Conflict(f"{operation or 'Every operation'} is switched off", advice=advice)
 
 
 async def queue_runs(
@@ -135,6 +146,8 @@ async def _begin(parts: Parts, hold: Hold) -> Sync | None:
         except NotFound as error:  # it was installed once
             await endings.close(work, schedule, run, error, status="failed", now=now)
             return None
+        if schedule.every != operation.every:  # the provider was upgraded
+            await set_default(work, schedule.id, operation.every)
         run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1)
         started = {"status": "running", "started_at": run.started_at, "attempts": run.attempts}
         await runs.update_run(work, run.id, **started, resume_at=None, error_slug=None, error_message=None)
@@ -181,7 +194,7 @@ def _written(checkpoint: Checkpoint) -> dict[str, Any]:
 async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, checkpoint: dict[str, Any] | None) -> None:
     """Store one batch of records and the place to go on from, in one transaction."""
     connection = to_uuid(sync.connection.id, "conn")
-    options = sync.connection.options
+    options, begun = sync.connection.options, sync.now
     made = transform(batch.records, compiled, connection=connection, options=options)
     faults.passing("page.fetched")
     async with sync.parts.db.work(sync.hold.org_id) as work:
@@ -191,7 +204,8 @@ async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, che
         counts |= {"records": len(batch.records), "skipped": made.skipped}
         counts |= {"rejected": len(made.refusals), "unidentified": made.unidentified}
         seen = [key_of(one) for one in made.seen]
-        await runs.save_progress(work, sync.run.id, checkpoint=checkpoint, counts=counts, seen=seen)
+        page = await runs.save_progress(work, sync.run.id, checkpoint=checkpoint, counts=counts, seen=seen)
+        await add_page(work, sync.run.id, span_of(page, batch.pace, loaded_since=begun, now=sync.now))
         faults.passing("page.checkpoint")
         await endings.keep_or_stop(work, sync)
     faults.passing("page.committed")
@@ -208,7 +222,7 @@ async def _store(work: Work, sync: Sync, made: Transformed) -> dict[str, int]:
     assessed = await assess(work, subjects, judge)
     linked = await load(
         work,
-        compared.to_write,
+        compared,
         assessed.outcomes,
         connection=sync.connection,
         operation=sync.operation.id,
@@ -236,6 +250,16 @@ def merge(first: Sequence[Answer], again: Sequence[Answer]) -> list[Answer]:
         earlier = merged.get((one.subject.id, one.check.id))
         merged[one.subject.id, one.check.id] = replace(one, before=earlier.before) if earlier else one
     return list(merged.values())
+
+
+def span_of(page: int, pace: Pace, *, loaded_since: datetime, now: datetime) -> Span:
+    """How the time of a page went that is about to be committed."""
+
+    def ms(begun: datetime, ended: datetime) -> int:
+        return max(round((ended - begun).total_seconds() * 1000), 0)
+
+    waited = {"limited_ms": pace.limited_ms, "retried_ms": pace.retried_ms}
+    return Span(page, "", 1, pace.begun, now, ms(pace.begun, pace.ended), **waited, load_ms=ms(loaded_since, now))
 
 
 async def _save_samples(work: Work, sync: Sync, made: Transformed) -> None:

@@ -1,4 +1,4 @@
-"""Tickets and states: the signed values that travel through a person's browser, and the one error for all that is wrong with them.
+"""Tickets and states: the signed values that travel through a person's browser, and the errors for what is wrong with them.
 
 A *ticket* opens an attempt, a *state* (RFC 6749, section 10.12) brings it back from the provider. Both name the organization and the
 attempt and are signed with HMAC-SHA-256 over that and what they must fit: a state made for another provider, callback or
@@ -12,12 +12,16 @@ import hmac
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
+from datetime import timedelta
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
 from tieline.errors import RequestError
 from tieline.ids import from_uuid, to_uuid
+
+LIFETIME: Final = timedelta(minutes=10)
+"""Of an attempt."""
 
 MAX_STATE: Final = 500
 """Characters; what we write has about 95."""
@@ -35,6 +39,22 @@ class SignInLost(RequestError):
     slug = "sign-in-lost"
     status = 400
     advice = "Begin again from where you came, and finish in the same browser."
+
+
+class SignInExpired(RequestError):
+    """The ten minutes for signing in at the provider are over."""
+
+    slug = "sign-in-expired"
+    status = 410
+    advice = "Begin again from where you came."
+
+
+class SignInDeclined(RequestError):
+    """The provider, or the person there, did not grant access."""
+
+    slug = "sign-in-declined"
+    status = 422
+    advice = "Begin again and grant the access, or ask an administrator of the account to do it."
 
 
 @dataclass(frozen=True)
@@ -102,6 +122,11 @@ def hash_browser(browser: str) -> bytes:
 def lost() -> SignInLost:
     """The error for whatever does not fit; what exactly would help whoever is guessing."""
     return SignInLost("What came back does not belong to a sign-in that was begun in this browser")
+
+
+def sign_in_expired() -> SignInExpired:
+    """The error for an attempt whose time is up."""
+    return SignInExpired(f"The {LIFETIME.seconds // 60} minutes for this sign-in are over")
 
 
 def _checked(key: bytes, prefix: str, text: str, size: int, *more: bytes) -> bytes:

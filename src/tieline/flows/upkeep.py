@@ -10,9 +10,11 @@ from tieline.access.actor import acting_as
 from tieline.flows.apart import do_apart
 from tieline.flows.audit import record, sign_checkpoints
 from tieline.flows.authorize import prune_attempts
+from tieline.flows.connect_sessions import prune_sessions
 from tieline.flows.credentials import KEPT_FOR
 from tieline.flows.disconnect import retry_revocations
 from tieline.flows.expiry import mind_expiry
+from tieline.flows.history import prune_history
 from tieline.flows.issuer import renew_issuer_keys
 from tieline.flows.parts import Parts
 from tieline.flows.rewrap import rewrap
@@ -48,5 +50,6 @@ async def _destroy_former(parts: Parts, org_id: str, before: datetime) -> int:
 
 
 CHORES: tuple[Callable[[Parts], Awaitable[object]], ...] = (
-    mind_expiry, retry_revocations, destroy_former, prune_attempts, prune_sign_ins, renew_issuer_keys, sign_checkpoints, rewrap,
+    mind_expiry, retry_revocations, destroy_former, prune_attempts, prune_sessions, prune_sign_ins, renew_issuer_keys, sign_checkpoints, rewrap,
+    prune_history,
 )  # fmt: skip

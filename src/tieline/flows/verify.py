@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from tieline import faults
 from tieline.errors import Forbidden, ProviderError, RateLimited, Suspended, Unauthorised, Unavailable, Unexpected
 from tieline.flows.audit import record
 from tieline.flows.credentials import Held
 from tieline.flows.parts import Parts
 from tieline.flows.reach import reach
 from tieline.flows.states import live, move_connection
-from tieline.sdk.auth import Grant
+from tieline.sdk.auth import Auth, Credential, Grant
 from tieline.sdk.provider import Identified, Options, Provider
 from tieline.stages.announce import announce_connection
 from tieline.store import schedules
@@ -24,6 +25,26 @@ class Verified:
 
     account: Identified
     scopes: frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A credential that has passed its test call, with all that a connection is to be made of."""
+
+    provider: Provider[Any]
+    auth: Auth
+    options: Options
+    credential: Credential = field(repr=False)
+    verified: Verified
+
+
+async def prove(
+    parts: Parts, org_id: str, provider: Provider[Any], auth: Auth, options: Options, credential: Credential
+) -> Proven:
+    """Make the test call with a credential that is not stored; raises what `verify` does."""
+    verified = await verify(parts, org_id, provider, options, Held(auth, credential))
+    faults.passing("connect.verified")
+    return Proven(provider, auth, options, credential, verified)
 
 
 async def verify(

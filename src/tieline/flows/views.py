@@ -7,21 +7,23 @@ RFC 3339 in UTC with a `Z`. No row holds a secret, a sealed byte or a key's hash
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tieline.catalog import Framework
 from tieline.catalog.grade import grade_of
 from tieline.flows.controls import Standing
+from tieline.flows.states import health_of
 from tieline.sdk.checks import Check
 from tieline.sdk.provider import Operation, Provider
 from tieline.stages.attest import hash_content
 from tieline.store.admission import EngineCounts
 from tieline.store.api_keys import ApiKeyRow
-from tieline.store.connections import Connection
+from tieline.store.connections import NOBODY, Connection
 from tieline.store.credentials import SealedCredential
 from tieline.store.entities import StoredEntity
 from tieline.store.evidence import Evidence, Provenance
+from tieline.store.finding_groups import Group
 from tieline.store.findings import Finding, FindingEvent
 from tieline.store.listing import Listing
 from tieline.store.members import Member
@@ -133,7 +135,9 @@ def connection_row(connection: Connection) -> JsonRow:
         "external_id": connection.account_id,
         "connection_id": connection.id,
         "status": connection.status,
+        "health": health_of(connection.status),
         "reason": _reason(connection.status_slug, connection.status_message),
+        "owner": connection.owner_id,
         "name": connection.name,
         "account_name": connection.account_name,
         "options": connection.options,
@@ -189,12 +193,14 @@ def imported_row(one: Imported) -> JsonRow:
 
 
 def schedule_row(schedule: Schedule) -> JsonRow:
-    """How one operation of a connection is planned; `reason` says why it is off."""
+    """How one operation of a connection is planned; `reason` says what stops it besides a person who switched it off."""
     return {
         "operation": schedule.operation,
         "enabled": schedule.enabled,
+        "switched_on": schedule.switched_on,
         "reason": schedule.off_reason,
-        "every_seconds": int(schedule.every.total_seconds()) if schedule.every else None,
+        "every_seconds": _seconds(schedule.period),
+        "own_every_seconds": _seconds(schedule.own_every),
         "next_run_at": moment(schedule.next_run_at),
         "run_id": schedule.run_id,
     }
@@ -270,6 +276,7 @@ def finding_row(finding: Finding) -> JsonRow:
         "status": finding.status,
         "entity_id": finding.entity_id,
         "subject": finding.subject,
+        "owner": finding.owner_id,
         "check": finding.check_id,
         "severity": finding.severity,
         "title": finding.title,
@@ -283,8 +290,24 @@ def finding_row(finding: Finding) -> JsonRow:
     }
 
 
+def group_row(group: Group) -> JsonRow:
+    """Findings that have something in common; `key` has the names of the filters that lead to just these."""
+    names = {"check_id": "check", "owner_id": "owner"}
+    key = {names.get(name, name): value for name, value in group.key.items()}
+    return {
+        "key": {name: value or (NOBODY if name == "owner" else value) for name, value in key.items()},
+        "title": group.title,
+        "severity": group.severity,
+        "open": group.open,
+        "muted": group.muted,
+        "resolved": group.resolved,
+        "entities": group.entities,
+        "oldest": moment(group.oldest),
+    }
+
+
 def finding_event_row(event: FindingEvent) -> JsonRow:
-    """One thing that happened to a finding: opened, resolved, reopened, muted, unmuted."""
+    """One thing that happened to a finding: opened, resolved, reopened, muted, unmuted, assigned, unassigned."""
     return {
         "id": event.id,
         "finding_id": event.finding_id,
@@ -394,6 +417,10 @@ def engine_row(counts: EngineCounts, next_due: datetime | None) -> JsonRow:
         "oldest_waiting_since": moment(counts.oldest),
         "next_due_at": moment(next_due),
     }
+
+
+def _seconds(period: timedelta | None) -> int | None:
+    return int(period.total_seconds()) if period else None
 
 
 def _reason(slug: str | None, message: str | None) -> JsonRow | None:

@@ -18,6 +18,7 @@ from tieline.clock import Clock
 from tieline.errors import ProviderError
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.http import JSON, RAISE, Answer, Http
+from tieline.sdk.limits import Wait
 from tieline.sdk.pages import Page, Paginator, SinglePage, walk
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ class Context(Generic[O]):
     def now(self) -> datetime:
         """The present time, aware, in UTC."""
         return self._clock.now()
+
+    def take_waits(self) -> list[Wait]:
+        """How long its requests stood still since this was last asked, each wait told once."""
+        return self.http.waits.take()
 
     async def fresh(self) -> Any:
         """What signs requests now: the credential, or what was minted or refreshed from it. For a vendor's SDK."""

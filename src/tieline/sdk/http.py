@@ -25,7 +25,7 @@ from tieline.errors import Invalid, ProviderError, RateLimited, Unauthorised, Un
 from tieline.sdk.addresses import AddressPolicy, GuardedTransport
 from tieline.sdk.answers import JSON, Answer, Asked, Redactor, judge, read_body
 from tieline.sdk.encoding import Params, encode, pairs
-from tieline.sdk.limits import GENERIC, IN_PLACE, Budget, RateHeaders
+from tieline.sdk.limits import GENERIC, IN_PLACE, Budget, RateHeaders, Waits
 
 __all__ = ["JSON", "RAISE", "Answer", "Http", "Params", "Raise", "Sign"]
 
@@ -114,6 +114,7 @@ class Http:
         self._follows = follow
         self._transport = transport or GuardedTransport(policy)
         self._sleep = sleep
+        self.waits = Waits(clock)
 
     async def __aenter__(self) -> Self:
         return self
@@ -284,7 +285,8 @@ class Http:
     async def _try(self, call: _Call, settled: Collection[int]) -> Answer | Unauthorised:
         """Try until there is an answer, an error that no repetition cures, or no try left; a refusal is for the caller."""
         for attempt in range(1, self._max_tries + 1):
-            await self._budget.take()
+            with self.waits.during("limit"):
+                await self._budget.take()
             answer, error = await self._attempt(call)
             if answer is not None:
                 error = None if answer.status in settled else judge(answer, limited=self._rate.limited)
@@ -297,7 +299,8 @@ class Http:
             pause = self._pause(call, error, attempt)
             if pause is None or attempt == self._max_tries:
                 raise error
-            await self._sleep(pause)
+            with self.waits.during("limit" if isinstance(error, RateLimited) else "retry"):
+                await self._sleep(pause)
         raise AssertionError("max_tries is at least 1")
 
     async def _attempt(self, call: _Call) -> tuple[Answer, None] | tuple[None, ProviderError]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -20,6 +22,9 @@ from tieline.errors import RateLimited
 IN_PLACE = timedelta(seconds=3)  # a shorter wait is slept through, a longer one ends the run until then
 LONGEST = timedelta(hours=24)  # what a provider asks for beyond this is taken for a mistake
 UNSTATED = timedelta(seconds=60)  # the wait when a provider limits without saying for how long
+
+_NOTABLE = timedelta(milliseconds=50)  # asking for a permit takes a moment too, which is no wait
+_MOST_WAITS = 1_000
 
 _LOW_SHARE = 0.2
 _LOW_COUNT = 20  # when the limit itself is not told
@@ -45,6 +50,51 @@ class Signal:
         if self.remaining is None:
             return False
         return self.remaining < (self.limit * _LOW_SHARE if self.limit else _LOW_COUNT)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A stretch of time in which a request stood still: for the provider's limit, or before it was tried again."""
+
+    cause: Literal["limit", "retry"]
+    begun: datetime
+    ended: datetime
+
+
+class Waits:
+    """The waits of one client, remembered until somebody takes them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: deque[Wait] = deque(maxlen=_MOST_WAITS)
+
+    @contextmanager
+    def during(self, cause: Literal["limit", "retry"]) -> Iterator[None]:
+        """Time the block; what is too short to be a wait is not remembered."""
+        begun = self._clock.now()
+        try:
+            yield
+        finally:
+            ended = self._clock.now()
+            if ended - begun >= _NOTABLE:
+                self._seen.append(Wait(cause, begun, ended))
+
+    def take(self) -> list[Wait]:
+        """The waits since this was last asked, each told once."""
+        taken = list(self._seen)
+        self._seen.clear()
+        return taken
+
+
+def waited(waits: Iterable[Wait]) -> dict[str, int]:
+    """Milliseconds by cause; what was waited for side by side counts once, and for the limit first."""
+    told, past = {"limit": 0, "retry": 0}, datetime.min.replace(tzinfo=UTC)
+    for one in sorted(waits, key=lambda one: (one.begun, one.cause)):
+        begun = max(one.begun, past)
+        if one.ended > begun:
+            told[one.cause] += round((one.ended - begun).total_seconds() * 1000)
+            past = one.ended
+    return told
 
 
 class Budget(Protocol):

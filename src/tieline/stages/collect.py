@@ -11,13 +11,30 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 from tieline.sdk.context import Checkpoint, Context, Turned
+from tieline.sdk.limits import waited
 from tieline.sdk.provider import Operation
 
 MAX_RECORDS = 1_000
 """The size of a batch: longer pages are stored in parts, so that they cost neither memory nor a long lock."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When a batch was read, and the milliseconds in it that its reader waited for the rate limit or before another try."""
+
+    begun: datetime
+    ended: datetime
+    limited_ms: int = 0
+    retried_ms: int = 0
+
+    def __add__(self, after: Pace) -> Pace:
+        """Both, one after the other."""
+        limited, retried = self.limited_ms + after.limited_ms, self.retried_ms + after.retried_ms
+        return Pace(self.begun, after.ended, limited, retried)
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,7 @@ class Batch:
 
     records: list[Any] = field(repr=False)
     checkpoint: Checkpoint | None
+    pace: Pace = field(compare=False)
 
 
 async def collect(
@@ -51,24 +69,32 @@ async def _read(
     shelf: _Shelf,
 ) -> None:
     records: list[Any] = []
+    begun: datetime
 
-    async def turned(checkpoint: Checkpoint) -> None:
-        nonlocal records
+    async def hand_over(checkpoint: Checkpoint | None) -> None:
+        nonlocal records, begun
         done, records = records, []
-        await shelf.put(Batch(done, checkpoint))
+        await shelf.put(Batch(done, checkpoint, _pace(context, begun)))
+        begun = context.now  # the next page is asked for only now
 
-    reading = cast("AsyncGenerator[Any, None]", operation.read(open_context(start, turned)))  # the catalog saw to it
+    context = open_context(start, hand_over)
+    begun = context.now
+    reading = cast("AsyncGenerator[Any, None]", operation.read(context))  # the catalog saw to it
     try:
         async with aclosing(reading):
             async for record in reading:
                 records.append(record)
                 if len(records) >= MAX_RECORDS:
-                    part, records = records, []
-                    await shelf.put(Batch(part, None))
+                    await hand_over(None)
         if records:
-            await shelf.put(Batch(records, None))
+            await hand_over(None)
     finally:
         shelf.close()
+
+
+def _pace(context: Context[Any], begun: datetime) -> Pace:
+    stood = waited(context.take_waits())
+    return Pace(begun, context.now, stood["limit"], stood["retry"])
 
 
 class _Shelf:
@@ -103,6 +129,7 @@ class _Shelf:
         taken = self._waiting.popleft()
         while self._waiting and len(taken.records) + len(self._waiting[0].records) <= MAX_RECORDS:
             following = self._waiting.popleft()
-            taken = Batch(taken.records + following.records, following.checkpoint or taken.checkpoint)
+            place = following.checkpoint or taken.checkpoint
+            taken = Batch(taken.records + following.records, place, taken.pace + following.pace)
         self._emptied.set()
         return taken

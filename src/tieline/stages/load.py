@@ -59,7 +59,7 @@ async def compare(work: Work, candidates: Sequence[Candidate]) -> Comparison:
 
 async def load(
     work: Work,
-    candidates: Sequence[Candidate],
+    compared: Comparison,
     outcomes: Mapping[UUID, Outcomes],
     *,
     connection: Connection,
@@ -67,7 +67,8 @@ async def load(
     run_id: str,
     now: datetime,
 ) -> list[tuple[str, UUID]]:
-    """Write entities and their links; the (link field, target) pairs that came or went."""
+    """Write the new and changed entities and their links; the (link field, target) pairs that came or went."""
+    candidates = compared.to_write
     if not candidates:
         return []
     org, conn, run = to_uuid(work.org_id, "org"), to_uuid(connection.id, "conn"), to_uuid(run_id, "run")
@@ -75,11 +76,11 @@ async def load(
         (
             one.id, org, conn, connection.provider, one.entity.kind, operation, one.entity.external_id,
             status_of(one.entity), one.hash, data_of(one.entity), one.raw,
-            orjson.dumps(outcomes.get(one.id, {})).decode(), run, now, now,
+            orjson.dumps(outcomes.get(one.id, {})).decode(), run, now, now, now,
         )
         for one in candidates
     ]  # fmt: skip
-    await store.upsert(work, rows)
+    await store.upsert(work, rows, overwrites=any(one.id in compared.known for one in candidates))
     return await _load_links(work, candidates, conn)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Text, Uuid, func, select, text, update
+from sqlalchemy import ColumnElement, Text, Uuid, func, literal, select, text, union_all, update
 
 from tieline.store.db import SystemWork
 from tieline.store.schedules import FREE, Hold, backoff, schedules
-from tieline.store.types import Id
+from tieline.store.types import Id, UtcTime
 
 _TICK_LOCK = 0x7469_6C6E  # any number that nothing else in this database locks
 
@@ -25,6 +25,16 @@ class EngineCounts:
 
     waiting: int
     held: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True)
+class Load:
+    """What an organization has, or what is read of a provider: how much runs, how much waits, and since when the oldest does."""
+
+    key: str
+    held: int
+    waiting: int
     oldest: datetime | None
 
 
@@ -73,6 +83,23 @@ async def engine_counts(work: SystemWork, *, now: datetime) -> EngineCounts:
     row = (await work.connection.execute(waiting)).one()
     holds = select(func.count()).where(schedules.c.held_by.is_not(None))
     return EngineCounts(row.rows, (await work.connection.execute(holds)).scalar_one(), row.oldest)
+
+
+async def engine_load(work: SystemWork, by: Literal["org_id", "provider"], *, now: datetime, limit: int) -> list[Load]:
+    """What runs and what waits, by organization or by provider, the busiest first."""
+    key = schedules.c[by].label("key")
+    due = schedules.c.held_by.is_(None) & schedules.c.enabled & (_utc(schedules.c.next_run_at) <= _utc(now))
+    parts = [
+        select(key, func.count().label("held"), literal(0).label("waiting"), literal(None, UtcTime).label("oldest"))
+        .where(schedules.c.held_by.is_not(None))
+        .group_by(key),
+        select(key, literal(0), func.count(), func.min(schedules.c.next_run_at)).where(due).group_by(key),
+    ]
+    both = union_all(*parts).subquery()
+    held, waiting = func.sum(both.c.held), func.sum(both.c.waiting)
+    query = select(both.c.key, held, waiting, func.min(both.c.oldest)).group_by(both.c.key)
+    rows = await work.connection.execute(query.order_by((held + waiting).desc(), both.c.key).limit(limit))
+    return [Load(key, int(held), int(waiting), oldest) for key, held, waiting, oldest in rows]
 
 
 async def next_due(work: SystemWork) -> datetime | None:

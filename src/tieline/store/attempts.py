@@ -16,7 +16,7 @@ from tieline.store.db import SystemWork, Work, metadata
 from tieline.store.sealed import holds_sealed
 from tieline.store.types import Ciphertext, Id, Sealed, UtcTime
 
-Status = Literal["pending", "validating", "connected", "failed", "expired"]
+Status = Literal["pending", "validating", "verified", "connected", "failed", "expired"]
 
 KEPT_FOR = timedelta(days=1)
 STALLED_AFTER = timedelta(minutes=5)
@@ -30,6 +30,7 @@ attempts = Table(
     Column("provider", Text, nullable=False),
     Column("slot", Text, nullable=False),
     Column("connection_id", Id("conn"), ForeignKey("connections.id")),
+    Column("session_id", Id("cs"), ForeignKey("connect_sessions.id", ondelete="CASCADE"), index=True),
     Column("status", Text, nullable=False),
     Column("error_slug", Text),
     Column("error_message", Text),
@@ -52,7 +53,8 @@ holds_sealed(attempts, slot="attempt")
 class Attempt:
     """A person's way to the provider and back.
 
-    `connection_id` is the connection that is to get a new credential, if it is not a new one; `connected_id` is the outcome.
+    `connection_id` is the connection that is to get a new credential, if it is not a new one; `connected_id` is the outcome. One that
+    belongs to the connect session `session_id` ends `verified`: its credential waits there for the person's yes.
     `round` counts how often the person was sent to the provider: only what the last of these rounds brings back counts.
     """
 
@@ -69,6 +71,7 @@ class Attempt:
     created_at: datetime
     expires_at: datetime
     connection_id: str | None = None
+    session_id: str | None = None
     error_slug: str | None = None
     error_message: str | None = None
     browser_hash: bytes | None = None

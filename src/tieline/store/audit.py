@@ -30,6 +30,7 @@ from sqlalchemy import (
     cast,
     func,
     select,
+    text,
     update,
 )
 
@@ -38,6 +39,9 @@ from tieline.ids import to_uuid
 from tieline.store.db import SystemWork, Work, metadata
 from tieline.store.listing import Listing, Paging
 from tieline.store.types import Id, Json, UtcTime
+
+NOT_ROUTINE = text("action NOT IN ('credential.opened', 'token.refreshed', 'identity_token.issued')")
+"""Leaves out what every run does, of which there is far more than of all that tells the story of a connection."""
 
 audit_entries = Table(
     "audit_entries",
@@ -54,6 +58,7 @@ audit_entries = Table(
     Column("hash", LargeBinary, nullable=False),
     PrimaryKeyConstraint("org_id", "seq"),
     Index("audit_entries_target_idx", "org_id", "target", "seq"),
+    Index("audit_entries_story_idx", "org_id", "target", "seq", postgresql_where=NOT_ROUTINE),
 )
 
 audit_heads = Table(
@@ -208,6 +213,13 @@ async def list_entries(
         query = query.where(audit_entries.c[name] == wanted) if wanted is not None else query
     query = query.where(audit_entries.c.at >= since) if since else query
     return await _page(work, query, audit_entries.c.seq, paging, lambda row: Entry(**row._mapping))
+
+
+async def list_story(work: Work, target: str, *, limit: int) -> list[Entry]:
+    """The newest entries about a target, newest first, without what every run does."""
+    query = select(audit_entries).where(_mine(audit_entries, work), audit_entries.c.target == target, NOT_ROUTINE)
+    rows = await work.connection.execute(query.order_by(audit_entries.c.seq.desc()).limit(limit))
+    return [Entry(**row._mapping) for row in rows]
 
 
 async def list_checkpoints(work: Work, paging: Paging) -> Listing[Checkpoint]:

@@ -15,11 +15,18 @@ from tieline.store.db import Work
 
 
 async def insert_many(
-    work: Work, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], *, on_conflict: str = ""
+    work: Work,
+    table: Table,
+    columns: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    first: str = "",
+    on_conflict: str = "",
 ) -> None:
     """Insert rows of driver values (`uuid.UUID`, `datetime`, `str` for JSON, …), in the order of `columns`.
 
-    `on_conflict` is the rest of the statement after `INSERT … SELECT …`.
+    `on_conflict` is the rest of the statement after `INSERT … SELECT …`, in which `was` is the table; `first` stands before it: a
+    `WITH` that finds the rows in `incoming_<table>`, and the table as it was.
     """
     if not rows:
         return
@@ -29,6 +36,6 @@ async def insert_many(
     await driver.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS AS {like}")
     await driver.copy_records_to_table(staging, records=rows, columns=list(columns))
     await driver.execute(
-        f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} {on_conflict}"  # noqa: S608  names are ours
+        f"{first} INSERT INTO {table.name} AS was ({names}) SELECT {names} FROM {staging} {on_conflict}"  # noqa: S608  ours
     )
     await driver.execute(f"TRUNCATE {staging}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,9 @@ from tieline.errors import Conflict, NotFound
 from tieline.store.db import Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, UtcTime
+
+NOBODY = "nobody"
+"""In place of an owner, to find the connections that have none."""
 
 connections = Table(
     "connections",
@@ -38,6 +42,7 @@ connections = Table(
     Column("updated_at", UtcTime, nullable=False),
     Column("validated_at", UtcTime, nullable=False),
     Column("disconnected_at", UtcTime),
+    Column("owner_id", Id("mem"), ForeignKey("members.id")),
     Index("connections_org_id_idx", "org_id", "id"),
     Index(
         "connections_account_key",
@@ -55,7 +60,7 @@ class Connection:
     """A link to one account.
 
     `auth` is the slot whose credential is in use, `expires_at` when that credential ends, `remarks` what it cannot do. `overrides`
-    holds, by operation, the organization's own filter and fields.
+    holds, by operation, the organization's own filter and fields. `owner_id` is the member who looks after it, if one does.
     """
 
     id: str
@@ -79,6 +84,7 @@ class Connection:
     status_message: str | None = None
     paused_from: str | None = None
     disconnected_at: datetime | None = None
+    owner_id: str | None = None
 
 
 async def save_connection(work: Work, connection: Connection) -> None:
@@ -118,20 +124,53 @@ async def find_by_account(work: Work, provider: str, account_id: str) -> Connect
 
 
 async def list_connections(
-    work: Work, paging: Paging, *, provider: str | None = None, status: str | None = None
+    work: Work,
+    paging: Paging,
+    *,
+    provider: str | None = None,
+    status: str | None = None,
+    statuses: Collection[str] = (),
+    owner: str | None = None,
 ) -> Listing[Connection]:
-    """The organization's connections, oldest first; disconnected ones only when asked for by status."""
+    """The organization's connections, oldest first; disconnected ones only when asked for by status.
+
+    `owner` is a member's id, or `NOBODY` for those that nobody looks after.
+    """
     query = select(connections).where(connections.c.org_id == work.org_id)
     if provider:
         query = query.where(connections.c.provider == provider)
-    query = query.where(connections.c.status == status if status else connections.c.disconnected_at.is_(None))
+    if statuses:
+        query = query.where(connections.c.status.in_(statuses))
+    if owner:
+        query = query.where(connections.c.owner_id == (None if owner == NOBODY else owner))
+    if status or not statuses:
+        query = query.where(connections.c.status == status if status else connections.c.disconnected_at.is_(None))
     return await list_page(work, query, connections.c.id, paging, read=lambda row: Connection(**row._mapping))
+
+
+async def pass_on(work: Work, owner_id: str, to: str | None, *, now: datetime) -> list[str]:
+    """Give a member's live connections to another, or to nobody; their ids."""
+    theirs = (
+        (connections.c.org_id == work.org_id)
+        & (connections.c.owner_id == owner_id)
+        & connections.c.disconnected_at.is_(None)
+    )
+    query = update(connections).where(theirs).values(owner_id=to, updated_at=now).returning(connections.c.id)
+    return sorted((await work.connection.execute(query)).scalars())
 
 
 async def count_by_status(work: Work) -> dict[str, int]:
     """How many connections are in each state."""
     query = select(connections.c.status, func.count()).where(connections.c.org_id == work.org_id)
     rows = await work.connection.execute(query.group_by(connections.c.status))
+    return {key: value for key, value in rows}  # noqa: C416  dict() would take the result for a mapping
+
+
+async def count_by_owner(work: Work) -> dict[str, int]:
+    """How many live connections each member looks after; those who do so for none are left out."""
+    live = (connections.c.org_id == work.org_id) & connections.c.disconnected_at.is_(None)
+    query = select(connections.c.owner_id, func.count()).where(live, connections.c.owner_id.is_not(None))
+    rows = await work.connection.execute(query.group_by(connections.c.owner_id))
     return {key: value for key, value in rows}  # noqa: C416  dict() would take the result for a mapping
 
 

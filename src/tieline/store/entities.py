@@ -15,14 +15,15 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import (
+    CTE,
     Column,
+    Computed,
     Index,
     LargeBinary,
     PrimaryKeyConstraint,
     Select,
     Table,
     Text,
-    func,
     or_,
     select,
     text,
@@ -32,11 +33,33 @@ from tieline.errors import NotFound
 from tieline.ids import from_uuid, to_uuid
 from tieline.store.bulk import insert_many
 from tieline.store.db import Work, metadata
+from tieline.store.entity_versions import BEGINS_WHEN_OVERWRITTEN, BEGINS_WHEN_REMOVED, KEEP_OVERWRITTEN, KEEP_REMOVED
 from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, RawJson, UtcTime
 
+# What an entity is looked for by: a column, so that looking through all labels of an organization reads its index and no row.
+_LABEL = (
+    "left(lower(coalesce(data ->> 'email', '') || ' ' || coalesce(data ->> 'display_name', '') || ' ' || "
+    "coalesce(data ->> 'name', '') || ' ' || coalesce(data ->> 'title', '') || ' ' || coalesce(data ->> 'username', '')), 200) "
+    "|| ' ' || left(lower(external_id), 200)"
+)
+
+# The worst of its standing answers, by which entities are listed.
+_VERDICT = (
+    "CASE WHEN outcomes = '{}' THEN 'none' WHEN jsonb_path_exists(outcomes, '$.*[0] ? (@ == \"fail\")') THEN 'fail' "
+    "WHEN jsonb_path_exists(outcomes, '$.*[0] ? (@ == \"unknown\")') THEN 'unknown' ELSE 'pass' END"
+)
+VERDICTS = ("fail", "unknown", "pass", "none")
+
 # No foreign keys on what pages write in bulk, here and in evidence: each would cost a look-up and a row lock for every row, and
 # the rows that they would name are written or locked by the very same transaction.
+_FILTERED = [
+    "connection_id",
+    "provider",
+    "status",
+    "verdict",
+    "removed_at",
+]  # so that filters read the index and no row
 entities = Table(
     "entities",
     metadata,
@@ -55,9 +78,14 @@ entities = Table(
     Column("run_id", Id("run"), nullable=False),
     Column("first_seen_at", UtcTime, nullable=False),
     Column("changed_at", UtcTime, nullable=False),
+    Column("since", UtcTime, nullable=False),
     Column("removed_at", UtcTime),
-    Index("entities_org_id_idx", "org_id", "kind", "id"),
+    Column("label", Text, Computed(_LABEL, persisted=True), nullable=False),
+    Column("verdict", Text, Computed(_VERDICT, persisted=True), nullable=False),
+    Index("entities_org_id_idx", "org_id", "kind", "id", postgresql_include=_FILTERED),
+    Index("entities_label_idx", "org_id", "label", "id"),
     Index("entities_operation_idx", "connection_id", "operation", "id"),
+    Index("entities_removed_idx", "org_id", "removed_at", postgresql_where=text("removed_at IS NOT NULL")),
 )
 
 links = Table(
@@ -74,7 +102,10 @@ links = Table(
 
 @dataclass(frozen=True)
 class StoredEntity:
-    """An entity as it stands; `removed_at` is set once a complete run no longer saw it."""
+    """An entity as it stands, `since` when; `removed_at` is set once a complete run no longer saw it.
+
+    It may have changed since then without becoming another: `changed_at` is when its record did.
+    """
 
     id: str
     org_id: str
@@ -89,6 +120,7 @@ class StoredEntity:
     run_id: str
     first_seen_at: datetime
     changed_at: datetime
+    since: datetime
     removed_at: datetime | None
 
 
@@ -103,12 +135,12 @@ class Known:
 _SHOWN = [entities.c[name] for name in StoredEntity.__dataclass_fields__]
 _COLUMNS = (
     "id", "org_id", "connection_id", "provider", "kind", "operation", "external_id", "status", "hash", "data", "raw",
-    "outcomes", "run_id", "first_seen_at", "changed_at",
+    "outcomes", "run_id", "first_seen_at", "changed_at", "since",
 )  # fmt: skip
 _OVERWRITE = (
     "ON CONFLICT (id) DO UPDATE SET operation = excluded.operation, status = excluded.status, hash = excluded.hash, "
     "data = excluded.data, raw = excluded.raw, outcomes = excluded.outcomes, run_id = excluded.run_id, "
-    "changed_at = excluded.changed_at, removed_at = NULL"
+    f"changed_at = excluded.changed_at, since = {BEGINS_WHEN_OVERWRITTEN}, removed_at = NULL"
 )
 
 
@@ -122,12 +154,16 @@ async def look_up(work: Work, ids: Sequence[UUID]) -> dict[UUID, Known]:
         ids,
         to_uuid(work.org_id, "org"),
     )
-    return {row["id"]: Known(row["hash"], _parsed(row["outcomes"])) for row in rows}
+    return {row["id"]: Known(row["hash"], parsed(row["outcomes"])) for row in rows}
 
 
-async def upsert(work: Work, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Write new and changed entities; the columns are those of `_COLUMNS`, in driver values."""
-    await insert_many(work, entities, _COLUMNS, rows, on_conflict=_OVERWRITE)
+async def upsert(work: Work, rows: Sequence[tuple[Any, ...]], *, overwrites: bool) -> None:
+    """Write new and changed entities; the columns are those of `_COLUMNS`, in driver values.
+
+    If any of them is stored already, it `overwrites`: what those were is kept as a version.
+    """
+    first = f"WITH kept AS ({KEEP_OVERWRITTEN})" if overwrites else ""
+    await insert_many(work, entities, _COLUMNS, rows, first=first, on_conflict=_OVERWRITE)
 
 
 async def write_outcomes(work: Work, rows: Sequence[tuple[UUID, str]]) -> None:
@@ -166,21 +202,22 @@ async def links_from(work: Work, sources: Sequence[UUID]) -> list[tuple[str, UUI
 
 
 async def linking_to(
-    work: Work, targets: Sequence[UUID], *, kind: str, field: str
+    work: Work, targets: Sequence[UUID], *, kind: str, field: str, most: int | None = None
 ) -> list[tuple[UUID, dict[str, Any]]]:
-    """The present entities of one kind that link to these by one field: target id and data."""
+    """The present entities of one kind that link to these by one field, or the first of them: target id and data."""
     driver = await work.driver()
     rows = await driver.fetch(
         """SELECT links.target_id, entities.data FROM links JOIN entities ON entities.id = links.source_id
             WHERE links.target_id = ANY($1::uuid[]) AND links.field = $2 AND links.org_id = $4
               AND entities.kind = $3 AND entities.removed_at IS NULL AND entities.org_id = $4
-            ORDER BY links.target_id, entities.id""",
+            ORDER BY links.target_id, entities.id LIMIT $5""",
         targets,
         field,
         kind,
         to_uuid(work.org_id, "org"),
+        most,
     )
-    return [(row["target_id"], _parsed(row["data"])) for row in rows]
+    return [(row["target_id"], parsed(row["data"])) for row in rows]
 
 
 async def read_present(
@@ -241,12 +278,13 @@ async def count_unseen(work: Work, *, connection_id: str, operation: str, run_id
 async def remove_unseen(
     work: Work, *, connection_id: str, operation: str, run_id: str, now: datetime, limit: int = 5_000
 ) -> list[UUID]:
-    """Close a batch of the entities that a complete run did not see; their ids."""
+    """Close a batch of the entities that a complete run did not see, and keep what they were; their ids."""
     driver = await work.driver()
     rows = await driver.fetch(
-        f"""{_SEEN}, gone AS (SELECT id FROM entities WHERE {_UNSEEN} LIMIT {int(limit)})
-            UPDATE entities SET removed_at = $5, outcomes = '{{}}' FROM gone WHERE entities.id = gone.id
-            RETURNING entities.id""",  # noqa: S608
+        f"""{_SEEN}, gone AS (SELECT id FROM entities WHERE {_UNSEEN} LIMIT {int(limit)}), kept AS ({KEEP_REMOVED})
+            UPDATE entities AS was SET removed_at = $5, since = {BEGINS_WHEN_REMOVED}, outcomes = '{{}}'
+              FROM gone WHERE was.id = gone.id
+            RETURNING was.id""",  # noqa: S608
         *_scope(work, connection_id, operation, run_id),
         now,
     )
@@ -274,51 +312,36 @@ async def list_entities(
     connection_id: str | None = None,
     provider: str | None = None,
     status: str | None = None,
+    verdict: str | None = None,
     search: str | None = None,
     removed: bool = False,
 ) -> Listing[StoredEntity]:
-    """Entities of the organization; removed ones only when asked for."""
-    query: Select[Any] = select(*_SHOWN).where(entities.c.org_id == work.org_id)
-    query = query.where(entities.c.removed_at.is_not(None) if removed else entities.c.removed_at.is_(None))
-    for column, value in (("kind", kind), ("connection_id", connection_id), ("provider", provider), ("status", status)):
+    """Entities of the organization; removed ones only when asked for. A `verdict` is the worst of an entity's answers."""
+    found: Select[Any] = select(entities.c.id).where(entities.c.org_id == work.org_id)
+    found = found.where(entities.c.removed_at.is_not(None) if removed else entities.c.removed_at.is_(None))
+    wanted = {"kind": kind, "connection_id": connection_id, "provider": provider, "status": status, "verdict": verdict}
+    for column, value in wanted.items():
         if value:
-            query = query.where(entities.c[column] == value)
+            found = found.where(entities.c[column] == value)
+    if paging.cursor:
+        found = found.where(entities.c.id > paging.cursor)
     if search:
-        pattern = f"%{search.replace('%', '').replace('_', '')}%"
-        names = [entities.c.data[name].astext for name in ("email", "name", "display_name", "title")]
-        query = query.where(or_(entities.c.external_id == search, *(name.ilike(pattern) for name in names)))
+        found = found.where(entities.c.id.in_(select(labelled(work, search.split()).c.id)))
+    first = found.order_by(entities.c.id).limit(paging.limit + 1).cte("first").prefix_with("MATERIALIZED")
+    query = select(*_SHOWN).where(entities.c.id.in_(select(first.c.id)), entities.c.org_id == work.org_id)
     return await list_page(work, query, entities.c.id, paging, read=lambda row: StoredEntity(**row._mapping))
 
 
-async def count_by_kind(work: Work, connection_id: str | None = None) -> dict[str, int]:
-    """How many present entities there are of each kind."""
-    query = select(entities.c.kind, func.count()).where(
-        entities.c.org_id == work.org_id, entities.c.removed_at.is_(None)
-    )
-    if connection_id:
-        query = query.where(entities.c.connection_id == connection_id)
-    rows = await work.connection.execute(query.group_by(entities.c.kind))
-    return {key: value for key, value in rows}  # noqa: C416  dict() would take the result for a mapping
+def labelled(work: Work, words: Sequence[str], *, most: int | None = None) -> CTE:
+    """The ids of entities whose e-mail address, names or external id hold all these words, somewhere.
+
+    Materialised, so that the labels are looked through in their index, whatever is asked of the rows besides.
+    """
+    mine = [entities.c.label.contains(word.lower(), autoescape=True) for word in words]
+    query = select(entities.c.id).where(entities.c.org_id == work.org_id, *mine)
+    return query.limit(most).cte("labelled").prefix_with("MATERIALIZED")
 
 
-async def count_outcomes(work: Work) -> dict[str, dict[str, int]]:
-    """Standing answers over the organization's live connections: check id → outcome → how many entities."""
-    rows = await work.connection.execute(
-        text(
-            """SELECT answer.key AS check_id, answer.value ->> 0 AS outcome, count(*) AS entities
-                 FROM entities JOIN connections ON connections.id = entities.connection_id,
-                      jsonb_each(outcomes) AS answer
-                WHERE entities.org_id = :org AND removed_at IS NULL AND connections.disconnected_at IS NULL
-                GROUP BY 1, 2"""
-        ),
-        {"org": to_uuid(work.org_id, "org")},
-    )
-    found: dict[str, dict[str, int]] = {}
-    for row in rows:
-        found.setdefault(row.check_id, {})[row.outcome] = row.entities
-    return found
-
-
-def _parsed(value: Any) -> Any:
+def parsed(value: Any) -> Any:
     """The driver hands JSON over as text when SQLAlchemy's codecs are not in play."""
     return orjson.loads(value) if isinstance(value, str | bytes) else value

@@ -10,9 +10,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, ForeignKey, Index, LargeBinary, Table, Text, any_, func, insert, select
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Select,
+    Table,
+    Text,
+    any_,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tieline.errors import NotFound
+from tieline.ids import from_uuid, to_uuid
 from tieline.store.bulk import insert_many
 from tieline.store.db import Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
@@ -45,8 +63,28 @@ evidence = Table(
     Column("observed_at", UtcTime, nullable=False),
     Column("content", RawJson, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    Index("evidence_org_id_idx", "org_id", "check_id", "id"),
-    Index("evidence_entity_id_idx", "entity_id", "check_id", "id"),
+    Index("evidence_org_id_idx", "org_id", "id"),
+    Index("evidence_check_id_idx", "org_id", "check_id", "id"),
+    Index(
+        "evidence_entity_id_idx",
+        "org_id",
+        "entity_id",
+        "check_id",
+        "id",
+        postgresql_include=["connection_id", "observed_at", "stance"],
+    ),
+)
+
+
+# Which checks have spoken of a control. Under row-level security PostgreSQL uses no index for what an array contains (its operators
+# are not leakproof), so the statements about a control are found by the checks that name it.
+mentions = Table(
+    "mentions",
+    metadata,
+    Column("org_id", Id("org"), nullable=False),
+    Column("control", Text, nullable=False),
+    Column("check_id", Text, nullable=False),
+    PrimaryKeyConstraint("org_id", "control", "check_id"),
 )
 
 
@@ -81,6 +119,27 @@ class Provenance:
     hash: bytes
 
 
+@dataclass(frozen=True)
+class Place:
+    """The place of a statement among those of its check about its entity: its number, of how many, and the ids beside it."""
+
+    number: int
+    of: int
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Stood:
+    """How many entities' newest statements of a check said the same on a day, and the controls that the check spoke to then."""
+
+    check_id: str
+    stance: str
+    controls: tuple[str, ...]
+    entities: int
+    last_at: datetime
+
+
 _COLUMNS = tuple(Evidence.__dataclass_fields__)
 
 
@@ -99,6 +158,11 @@ async def save_provenance(work: Work, provenance: Provenance) -> None:
 async def add_evidence(work: Work, rows: Sequence[tuple[Any, ...]]) -> None:
     """Add statements; the columns are those of `Evidence` in order, in driver values."""
     await insert_many(work, evidence, _COLUMNS, rows)
+    check, controls = _COLUMNS.index("check_id"), _COLUMNS.index("controls")
+    pairs = sorted({(control, row[check]) for row in rows for control in row[controls]})
+    if pairs:
+        named = [{"org_id": work.org_id, "control": control, "check_id": check_id} for control, check_id in pairs]
+        await work.connection.execute(upsert(mentions).values(named).on_conflict_do_nothing())
 
 
 async def get_evidence(work: Work, evidence_id: str) -> Evidence:
@@ -115,6 +179,7 @@ async def list_evidence(
     paging: Paging,
     *,
     control: str | None = None,
+    framework: str | None = None,
     check_id: str | None = None,
     connection_id: str | None = None,
     provider: str | None = None,
@@ -123,9 +188,13 @@ async def list_evidence(
     before: datetime | None = None,
 ) -> Listing[Evidence]:
     """Statements, newest first; with `before` only those that had been observed by then."""
-    query = select(evidence).where(evidence.c.org_id == work.org_id)
+    query: Select[Any] = select(evidence).where(evidence.c.org_id == work.org_id)
     if control:
-        query = query.where(any_(evidence.c.controls) == control)
+        checks = await _checks_about(work, control)
+        query = query.where(evidence.c.check_id.in_(checks), any_(evidence.c.controls) == control)
+    if framework:
+        named = func.unnest(evidence.c.controls).column_valued("named")
+        query = query.where(exists(select(1).where(func.starts_with(named, f"{framework}:"))))
     if before:
         query = query.where(evidence.c.observed_at < before)
     wanted = {"check_id": check_id, "connection_id": connection_id, "entity_id": entity_id, "stance": stance}
@@ -137,8 +206,97 @@ async def list_evidence(
     )
 
 
+async def find_place(work: Work, one: Evidence) -> Place:
+    """Where a statement stands among those of its check about its entity."""
+    same = (
+        (evidence.c.org_id == work.org_id)
+        & (evidence.c.entity_id == one.entity_id)
+        & (evidence.c.check_id == one.check_id)
+    )
+    earlier, later = evidence.c.id < one.id, evidence.c.id > one.id
+    query = select(
+        func.count().filter(evidence.c.id <= one.id).label("number"),
+        func.count().label("of"),
+        select(evidence.c.id)
+        .where(same, earlier)
+        .order_by(evidence.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("before"),
+        select(evidence.c.id).where(same, later).order_by(evidence.c.id).limit(1).scalar_subquery().label("after"),
+    )
+    return Place(**(await work.connection.execute(query.where(same))).one()._mapping)
+
+
 async def latest_by_check(work: Work) -> dict[str, datetime]:
-    """When each check last gave evidence."""
-    query = select(evidence.c.check_id, func.max(evidence.c.observed_at)).where(evidence.c.org_id == work.org_id)
-    rows = await work.connection.execute(query.group_by(evidence.c.check_id))
-    return {key: value for key, value in rows}  # noqa: C416  dict() would take the result for a mapping
+    """When each check last gave evidence: from one check to the next along the index, whatever each has said."""
+    rows = await work.connection.execute(
+        text(
+            """WITH RECURSIVE spoken AS (
+                   (SELECT check_id FROM evidence WHERE org_id = :org ORDER BY check_id LIMIT 1)
+                   UNION ALL
+                   SELECT (SELECT check_id FROM evidence WHERE org_id = :org AND check_id > spoken.check_id
+                            ORDER BY check_id LIMIT 1)
+                     FROM spoken WHERE spoken.check_id IS NOT NULL)
+               SELECT check_id, (SELECT observed_at FROM evidence AS said
+                                  WHERE org_id = :org AND said.check_id = spoken.check_id ORDER BY id DESC LIMIT 1) AS at
+                 FROM spoken WHERE check_id IS NOT NULL"""
+        ),
+        {"org": to_uuid(work.org_id, "org")},
+    )
+    return {row.check_id: row.at for row in rows}
+
+
+async def first_observed(work: Work) -> datetime | None:
+    """When the first statement was observed, if there is one."""
+    query = select(evidence.c.observed_at).where(evidence.c.org_id == work.org_id).order_by(evidence.c.id).limit(1)
+    return (await work.connection.execute(query)).scalar_one_or_none()
+
+
+async def stood_before(work: Work, *, before: datetime, since: datetime, control: str | None = None) -> list[Stood]:
+    """What the newest statement of each check about each entity said just before a time, if it was not older than `since`.
+
+    Entities that were gone then do not count (one that came back as long as its history is kept), nor do those of connections
+    that had been disconnected. It is one pass
+    over `evidence_entity_id_idx` alone, which holds all that it reads; a control narrows it to the checks that ever named it.
+    """
+    checks = await _checks_about(work, control) if control else None
+    if checks == []:
+        return []
+    values = {"org": to_uuid(work.org_id, "org"), "before": before, "since": since, "checks": checks}
+    rows = (
+        await work.connection.execute(text(_STOOD.format("AND check_id = ANY(:checks)" if checks else "")), values)
+    ).all()
+    named = await _controls_of(work, [from_uuid("evid", row.newest) for row in rows])
+    newest: dict[str, Any] = {}
+    for row in sorted(rows, key=lambda row: str(row.newest)):
+        newest[row.check_id] = named[from_uuid("evid", row.newest)]
+    return [Stood(row.check_id, row.stance, newest[row.check_id], row.entities, row.last_at) for row in rows]
+
+
+_STOOD = """
+    WITH newest AS (
+        SELECT DISTINCT ON (entity_id, check_id) id, entity_id, connection_id, check_id, stance, observed_at
+          FROM evidence WHERE org_id = :org AND observed_at < :before AND observed_at >= :since {}
+         ORDER BY entity_id DESC, check_id DESC, id DESC)
+    SELECT check_id, stance, count(*) AS entities, max(observed_at) AS last_at, max(id::text)::uuid AS newest
+      FROM newest
+     WHERE connection_id NOT IN (SELECT id FROM connections WHERE org_id = :org AND disconnected_at < :before)
+       AND NOT EXISTS (SELECT FROM entities
+                        WHERE entities.id = newest.entity_id AND entities.org_id = :org AND removed_at < :before)
+       AND NOT EXISTS (SELECT FROM entity_versions AS was
+                        WHERE was.entity_id = newest.entity_id AND was.org_id = :org
+                          AND was.removed AND was.since < :before AND was.until >= :before)
+     GROUP BY check_id, stance ORDER BY check_id, stance
+"""
+
+
+async def _controls_of(work: Work, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    query = select(evidence.c.id, evidence.c.controls).where(evidence.c.id.in_(ids), evidence.c.org_id == work.org_id)
+    return {row.id: tuple(row.controls) for row in await work.connection.execute(query)}
+
+
+async def _checks_about(work: Work, control: str) -> list[str]:
+    """The checks of which at least one statement names a control."""
+    query = select(mentions.c.check_id).where(mentions.c.org_id == work.org_id, mentions.c.control == control)
+    return list((await work.connection.execute(query.order_by(mentions.c.check_id))).scalars())

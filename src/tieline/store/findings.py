@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import (
@@ -24,9 +24,10 @@ from sqlalchemy import (
     update,
 )
 
-from tieline.errors import Conflict, NotFound
+from tieline.errors import NotFound
 from tieline.ids import from_uuid, new_id, to_uuid
 from tieline.store.bulk import insert_many
+from tieline.store.connections import NOBODY
 from tieline.store.db import Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, UtcTime
@@ -53,9 +54,12 @@ findings = Table(
     Column("reopened", Integer, nullable=False, server_default=text("0")),
     Column("muted_reason", Text),
     Column("muted_until", UtcTime),
+    Column("owner_id", Id("mem"), ForeignKey("members.id")),
     UniqueConstraint("entity_id", "check_id"),
     Index("findings_org_id_idx", "org_id", "status", "id"),
+    Index("findings_check_id_idx", "org_id", "check_id", "id"),
     Index("findings_connection_id_idx", "connection_id", "status"),
+    Index("findings_owner_id_idx", "owner_id", "status"),
 )
 
 finding_events = Table(
@@ -97,11 +101,12 @@ class Finding:
     reopened: int = 0
     muted_reason: str | None = None
     muted_until: datetime | None = None
+    owner_id: str | None = None
 
 
 @dataclass(frozen=True)
 class FindingEvent:
-    """One thing that happened to a finding: opened, resolved, reopened, muted, unmuted."""
+    """One thing that happened to a finding: opened, resolved, reopened, muted, unmuted, assigned, unassigned."""
 
     id: str
     finding_id: str
@@ -113,19 +118,14 @@ class FindingEvent:
     values: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class CheckCount:
-    """How many findings a check has by status; `oldest` is when the first of the open ones was opened."""
-
-    check_id: str
-    title: str
-    severity: str
-    open: int
-    muted: int
-    resolved: int
-    oldest: datetime | None
-
-
+Wanted = str | datetime | Sequence[str] | None
+FILTERS = frozenset(
+    {
+        "status", "severity", "check_id", "checks", "connection_id", "provider", "entity_id", "kind", "subject", "owner",
+        "opened_before",
+    }
+)  # fmt: skip
+"""What findings can be listed by. A `subject` is what people know an entity by: it may be the same at several providers."""
 _COLUMNS = (
     "id", "org_id", "connection_id", "provider", "entity_id", "kind", "external_id", "subject", "check_id", "title",
     "severity", "status", "values", "opened_at", "changed_at",
@@ -183,42 +183,36 @@ async def get_finding(work: Work, finding_id: str, *, lock: bool = False) -> Fin
     return Finding(**row._mapping)
 
 
-async def list_findings(
-    work: Work,
-    paging: Paging,
-    *,
-    status: str | None = None,
-    severity: str | None = None,
-    check_id: str | None = None,
-    connection_id: str | None = None,
-    provider: str | None = None,
-    entity_id: str | None = None,
-) -> Listing[Finding]:
-    """Findings, newest first, of any status unless one is named."""
-    wanted = {"status": status, "severity": severity, "check_id": check_id, "connection_id": connection_id}
-    query = _narrow(work, select(findings), wanted | {"provider": provider, "entity_id": entity_id})
+async def list_findings(work: Work, paging: Paging, **wanted: Wanted) -> Listing[Finding]:
+    """Findings, newest first, of any status unless one is named; `wanted` names values of the columns in `FILTERS`."""
+    query = narrow(work, select(findings), wanted)
     return await list_page(
         work, query, findings.c.id, paging, read=lambda row: Finding(**row._mapping), newest_first=True
     )
 
 
-async def count_by_check(work: Work, **wanted: str | None) -> list[CheckCount]:
-    """How many findings each check has, of those that `list_findings` would give for the same filters."""
+async def find_all(work: Work, *, most: int | None, **wanted: Wanted) -> list[Finding]:
+    """The findings that `list_findings` would give for the same filters, at most so many of them; locked to be changed."""
+    query = narrow(work, select(findings), wanted).order_by(findings.c.id.desc()).limit(most)
+    rows = await work.connection.execute(query.with_for_update())
+    return [Finding(**row._mapping) for row in rows]
 
-    def count(status: str) -> Any:
-        return func.count().filter(findings.c.status == status).label(status)
 
-    query = select(
-        findings.c.check_id,
-        func.max(findings.c.title).label("title"),
-        func.max(findings.c.severity).label("severity"),
-        count("open"),
-        count("muted"),
-        count("resolved"),
-        func.min(findings.c.opened_at).filter(findings.c.status == "open").label("oldest"),
-    )
-    rows = await work.connection.execute(_narrow(work, query, wanted).group_by(findings.c.check_id))
-    return [CheckCount(**row._mapping) for row in rows]
+async def find_some(work: Work, ids: Sequence[str]) -> list[Finding]:
+    """Some findings by id, locked, to change them; raises `NotFound` for the first that is not there."""
+    query = select(findings).where(findings.c.id.in_(ids), findings.c.org_id == work.org_id)
+    rows = await work.connection.execute(query.order_by(findings.c.id).with_for_update())
+    found = {row.id: Finding(**row._mapping) for row in rows}
+    for one in ids:
+        if one not in found:
+            raise NotFound(f"There is no finding {one[:60]!r}")
+    return list(found.values())
+
+
+async def count_matching(work: Work, **wanted: Wanted) -> dict[str, int]:
+    """How many findings there are in each state, of those that `list_findings` would give for the same filters."""
+    query = narrow(work, select(findings.c.status, func.count().label("count")), wanted).group_by(findings.c.status)
+    return {row.status: row.count for row in await work.connection.execute(query)}
 
 
 async def list_events(work: Work, finding_id: str) -> list[FindingEvent]:
@@ -248,25 +242,29 @@ async def count_events_by_day(work: Work, *, since: datetime) -> dict[tuple[date
     return {(day_, event): total for day_, event, total in rows}
 
 
-async def mute_finding(
-    work: Work, finding_id: str, *, reason: str, until: datetime | None, actor: str, now: datetime
-) -> Finding:
-    """Silence an open finding, until a time or for good; raises `Conflict` for a resolved one."""
-    finding = await get_finding(work, finding_id, lock=True)
-    if finding.status == "resolved":
-        raise Conflict("A resolved finding cannot be muted")
-    await change_findings(work, [finding_id], status="muted", muted_reason=reason, muted_until=until, changed_at=now)
-    await add_events(work, [(finding_id, "muted", finding.values)], at=now, actor=actor, note=reason)
-    return await get_finding(work, finding_id)
+async def mute_findings(
+    work: Work, found: Sequence[Finding], *, reason: str, until: datetime | None, actor: str, now: datetime
+) -> None:
+    """Silence findings that are not resolved, until a time or for good."""
+    muted = {"status": "muted", "muted_reason": reason, "muted_until": until, "changed_at": now}
+    await change_findings(work, [one.id for one in found], **muted)
+    await add_events(work, [(one.id, "muted", one.values) for one in found], at=now, actor=actor, note=reason)
 
 
-async def unmute_finding(work: Work, finding_id: str, *, actor: str, now: datetime) -> Finding:
-    """Open a muted finding again; raises `Conflict` if it is not muted."""
-    finding = await get_finding(work, finding_id, lock=True)
-    if finding.status != "muted":
-        raise Conflict(f"The finding is {finding.status}, not muted")
-    await _unmute(work, [finding], actor=actor, now=now)
-    return await get_finding(work, finding_id)
+async def unmute_findings(work: Work, muted: Sequence[Finding], *, actor: str, now: datetime) -> None:
+    """Open muted findings again."""
+    ids = [one.id for one in muted]
+    await change_findings(work, ids, status="open", muted_reason=None, muted_until=None, changed_at=now)
+    await add_events(work, [(one.id, "unmuted", one.values) for one in muted], at=now, actor=actor)
+
+
+async def assign_findings(
+    work: Work, found: Sequence[Finding], *, owner_id: str | None, actor: str, now: datetime, note: str | None = None
+) -> None:
+    """Give findings to a member, or to nobody. It is no change of the finding itself: `changed_at` stays."""
+    event, told = ("assigned", {"owner_id": owner_id}) if owner_id else ("unassigned", {})
+    await change_findings(work, [one.id for one in found], owner_id=owner_id)
+    await add_events(work, [(one.id, event, told) for one in found], at=now, actor=actor, note=note)
 
 
 async def unmute_expired(work: Work, *, now: datetime) -> list[Finding]:
@@ -277,19 +275,25 @@ async def unmute_expired(work: Work, *, now: datetime) -> list[Finding]:
         .with_for_update(skip_locked=True)
     )
     due = [Finding(**row._mapping) for row in await work.connection.execute(query)]
-    await _unmute(work, due, actor="tieline", now=now)
+    await unmute_findings(work, due, actor="tieline", now=now)
     return due
 
 
-async def _unmute(work: Work, muted: Sequence[Finding], *, actor: str, now: datetime) -> None:
-    ids = [one.id for one in muted]
-    await change_findings(work, ids, status="open", muted_reason=None, muted_until=None, changed_at=now)
-    await add_events(work, [(one.id, "unmuted", one.values) for one in muted], at=now, actor=actor)
-
-
-def _narrow(work: Work, query: Select[Any], wanted: Mapping[str, str | None]) -> Select[Any]:
+def narrow(work: Work, query: Select[Any], wanted: Mapping[str, Wanted]) -> Select[Any]:
+    """A query over findings, of those alone that filters name; an `owner` is a member's id or `NOBODY`."""
     query = query.where(findings.c.org_id == work.org_id)
-    for column, value in wanted.items():
-        if value:
-            query = query.where(findings.c[column] == value)
+    for name, value in wanted.items():
+        if name not in FILTERS:
+            raise TypeError(f"findings are not filtered by {name!r}")
+        if not value:
+            continue
+        match name:
+            case "owner":
+                query = query.where(findings.c.owner_id.is_(None) if value == NOBODY else findings.c.owner_id == value)
+            case "opened_before":
+                query = query.where(findings.c.opened_at < value)
+            case "checks":
+                query = query.where(findings.c.check_id.in_(cast("Sequence[str]", value)))
+            case _:
+                query = query.where(findings.c[name] == value)
     return query

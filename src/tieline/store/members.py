@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -96,6 +97,13 @@ async def list_members(work: Work, paging: Paging) -> Listing[Member]:
     return await list_page(work, query, members.c.id, paging, read=lambda row: Member(**row._mapping))
 
 
+async def names_of(work: Work, ids: Collection[str]) -> dict[str, str]:
+    """What to call these members, removed or not, by their ids: by name, or without one by address."""
+    query = select(members).where(members.c.org_id == work.org_id, members.c.id.in_(ids))
+    rows = await work.connection.execute(query) if ids else ()
+    return {row.id: row.name or row.email for row in rows}
+
+
 async def count_active(work: Work, *roles: str) -> int:
     """How many have signed in at least once and were not removed, with one of these roles or with any."""
     query = select(func.count()).where(members.c.org_id == work.org_id, members.c.status == "active")
@@ -111,9 +119,10 @@ async def note_seen(work: Work, member_id: str, *, now: datetime) -> None:
 
 
 async def find_memberships(work: SystemWork, email: str) -> list[tuple[str, str]]:
-    """Organization and member by a case-folded address, of those who were not removed; the oldest first."""
+    """Organization and member by a case-folded address, of those who were not removed; the active ones first, then the oldest."""
     query = select(members.c.org_id, members.c.id).where(members.c.email == email, members.c.status != "removed")
-    return [(row.org_id, row.id) for row in await work.connection.execute(query.order_by(members.c.id))]
+    ordered = query.order_by(members.c.status, members.c.id)  # `active` comes before `invited`
+    return [(row.org_id, row.id) for row in await work.connection.execute(ordered)]
 
 
 def _this(work: Work, member_id: str) -> ColumnElement[bool]:

@@ -64,6 +64,7 @@ runs = Table(
     Column("exchange", Json),
     Index("runs_org_id_idx", "org_id", "id"),
     Index("runs_connection_id_idx", "connection_id", "operation", "id"),
+    Index("runs_created_at_idx", "connection_id", "created_at"),
 )
 
 run_pages = Table(
@@ -209,15 +210,17 @@ async def update_run(work: Work, run_id: str, **values: Any) -> None:
 
 async def save_progress(
     work: Work, run_id: str, *, checkpoint: dict[str, Any] | None, counts: dict[str, int], seen: Sequence[int]
-) -> None:
-    """Add one page's counts, the place to go on from, and the keys of the entities that it held."""
+) -> int:
+    """Add one page's counts, the place to go on from, and the keys of the entities that it held; the page's number."""
     added = {name: runs.c[name] + count for name, count in counts.items() if count}
     mine = (runs.c.id == run_id) & (runs.c.org_id == work.org_id)
     values = {**added, "pages": runs.c.pages + 1, "checkpoint": checkpoint}
-    page = (await work.connection.execute(update(runs).where(mine).values(values).returning(runs.c.pages))).scalar_one()
+    done = await work.connection.execute(update(runs).where(mine).values(values).returning(runs.c.pages))
+    page: int = done.scalar_one()
     if seen:
         row = {"org_id": work.org_id, "run_id": run_id, "page": page, "seen": list(seen)}
         await work.connection.execute(insert(run_pages).values(**row))
+    return page
 
 
 async def forget_pages(work: Work, run: Run) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Computed,
     ForeignKey,
     Index,
     Integer,
@@ -59,9 +60,12 @@ schedules = Table(
     Column("connection_id", Id("conn"), ForeignKey("connections.id")),
     Column("operation", Text),
     Column("every", Interval),
+    Column("own_every", Interval),
     Column("next_run_at", UtcTime),
-    Column("enabled", Boolean, nullable=False, server_default=text("true")),
+    Column("switched_on", Boolean, nullable=False, server_default=text("true")),
     Column("off_reason", Text),
+    # Two may stop it, a person and whatever happened, and neither undoes what the other did.
+    Column("enabled", Boolean, Computed("switched_on AND off_reason IS NULL", persisted=True), nullable=False),
     Column("cause", Text, nullable=False),
     Column("generation", Integer, nullable=False, server_default=_NONE_YET),
     Column("begun_generation", Integer, nullable=False, server_default=_NONE_YET),
@@ -109,8 +113,9 @@ class Hold:
 class Schedule:
     """What should run and when.
 
-    `next_run_at` is `None` when nothing is planned, `run_id` names the unfinished run that the next hold continues, and
-    `attempt` counts failures in a row.
+    `every` is how often the provider says, `own_every` how often a person does, if one does. `switched_on` is what a person
+    wants, `off_reason` what stops it besides; `enabled` follows from both. `next_run_at` is `None` when nothing is planned,
+    `run_id` names the unfinished run that the next hold continues, and `attempt` counts failures in a row.
     """
 
     id: str
@@ -121,9 +126,11 @@ class Schedule:
     connection_id: str | None = None
     operation: str | None = None
     every: timedelta | None = None
+    own_every: timedelta | None = None
     next_run_at: datetime | None = None
-    enabled: bool = True
+    switched_on: bool = True
     off_reason: str | None = None
+    enabled: bool = True
     generation: int = 0
     begun_generation: int = 0
     ran_generation: int = 0
@@ -135,6 +142,11 @@ class Schedule:
     attempt: int = 0
     cancel_requested: bool = False
     last_error: str | None = None
+
+    @property
+    def period(self) -> timedelta | None:
+        """How often it runs."""
+        return self.own_every or self.every
 
     @property
     def hold(self) -> Hold:
@@ -169,7 +181,7 @@ async def create_schedules(
     rows = [{"id": new_id("sched"), "operation": name, "every": every, **common} for name, every in operations]
     query = insert(schedules).values(rows).on_conflict_do_nothing().returning(schedules)
     added = [Schedule(**row._mapping) for row in await work.connection.execute(query)]
-    await _wake(work)
+    await wake(work)
     return added
 
 
@@ -186,7 +198,7 @@ async def trigger(
     wanted = (_of(work, connection_id, operation), schedules.c.enabled)
     query = update(schedules).where(*wanted).values(values).returning(schedules)
     triggered = [Schedule(**row._mapping) for row in await work.connection.execute(query)]
-    await _wake(work)
+    await wake(work)
     return triggered
 
 
@@ -194,18 +206,6 @@ async def list_schedules(work: Work, connection_id: str) -> list[Schedule]:
     """The schedules of a connection, by operation."""
     query = select(schedules).where(_of(work, connection_id, None)).order_by(schedules.c.operation)
     return [Schedule(**row._mapping) for row in await work.connection.execute(query)]
-
-
-async def next_runs(work: Work) -> dict[str, datetime]:
-    """When each connection is read next, by its id; those of which nothing is planned are left out."""
-    query = select(schedules.c.connection_id, func.min(schedules.c.next_run_at)).where(
-        schedules.c.org_id == work.org_id,
-        schedules.c.connection_id.is_not(None),
-        schedules.c.next_run_at.is_not(None),
-        schedules.c.enabled,
-    )
-    rows = await work.connection.execute(query.group_by(schedules.c.connection_id))
-    return {connection_id: at for connection_id, at in rows}  # noqa: C416  dict() would take the result for a mapping
 
 
 async def get_schedule(work: Work, connection_id: str, operation: str, *, lock: bool = False) -> Schedule | None:
@@ -227,19 +227,22 @@ async def set_enabled(
     enabled: bool,
     *,
     operation: str | None = None,
-    reason: str | None = None,
+    reason: str = "stopped",
     now: datetime,
 ) -> list[Schedule]:
-    """Switch off, for a reason that is shown, or on again: then it is due now; returns those that were switched."""
-    values: dict[str, Any] = {"enabled": enabled, "off_reason": None if enabled else reason}
+    """Stop, for a reason that is shown, or let run again: then it is due now; returns those that run again, or no more.
+
+    What a person has switched off stays off.
+    """
+    values: dict[str, Any] = {"off_reason": None if enabled else reason}
     if enabled:
-        values["next_run_at"] = now
-    changed = _of(work, connection_id, operation) & (schedules.c.enabled != enabled)
+        values["next_run_at"] = now_if(schedules.c.switched_on, now)
+    changed = _of(work, connection_id, operation) & (schedules.c.off_reason.is_not(None) == enabled)
     query = update(schedules).where(changed).values(values).returning(schedules)
-    switched = [Schedule(**row._mapping) for row in await work.connection.execute(query)]
+    changed_rows = [Schedule(**row._mapping) for row in await work.connection.execute(query)]
     if enabled:
-        await _wake(work)
-    return switched
+        await wake(work)
+    return [one for one in changed_rows if one.switched_on]
 
 
 async def request_cancel(work: Work, schedule_id: str) -> bool:
@@ -250,7 +253,7 @@ async def request_cancel(work: Work, schedule_id: str) -> bool:
     )
     query = update(schedules).where(_one(work, schedule_id), unfinished).values(cancel_requested=True, next_run_at=due)
     asked = (await work.connection.execute(query)).rowcount > 0
-    await _wake(work)
+    await wake(work)
     return asked
 
 
@@ -364,10 +367,15 @@ async def _free(work: Work, hold: Hold, now: datetime, values: dict[str, Any]) -
     query = update(schedules).where(_held(work, hold)).values(FREE | values).returning(schedules.c.next_run_at)
     row = (await work.connection.execute(query)).one_or_none()
     if row and row.next_run_at and row.next_run_at <= now:
-        await _wake(work)
+        await wake(work)
     return row is not None
 
 
-async def _wake(work: Work) -> None:
+def now_if(wanted: ColumnElement[bool], now: datetime) -> ColumnElement[Any]:
+    """Due now where it can run; elsewhere what was planned stays."""
+    return case((wanted, bindparam("due", now, UtcTime)), else_=schedules.c.next_run_at)
+
+
+async def wake(work: Work) -> None:
     """Tell admission, when this transaction commits, that something may be due."""
     await work.connection.execute(select(func.pg_notify(DUE_CHANNEL, "")))

@@ -80,7 +80,8 @@ async def count_by_key(work: SystemWork) -> Counter[str]:
     counted: Counter[str] = Counter()
     for each in sealed_tables():
         key_id = each.table.c.key_id
-        rows = await work.connection.execute(select(key_id, func.count()).group_by(key_id))
+        held = select(key_id, func.count()).where(key_id.is_not(None)).group_by(key_id)  # null where it was destroyed
+        rows = await work.connection.execute(held)
         for name, count in rows:
             counted[name] += count
     return counted

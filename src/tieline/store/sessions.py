@@ -31,7 +31,7 @@ _SEEN_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Session:
-    """A member signed in with one browser; `method` is `link` or `oidc`, `seen_at` is true to the minute."""
+    """A member signed in with one browser; `method` is `link`, `oidc` or `passkey`, `seen_at` is true to the minute."""
 
     id: str
     org_id: str
@@ -49,14 +49,14 @@ async def add_session(work: Work, session: Session) -> None:
     await work.connection.execute(insert(sessions).values(**vars(session)))
 
 
-async def find_session(work: Work, hash: bytes, *, now: datetime, idle: timedelta) -> Session | None:
-    """The live session with this hash, whose member is active; its use is noted once a minute."""
+async def find_session(work: Work, hash: bytes, *, now: datetime, idle: timedelta, used: bool = True) -> Session | None:
+    """The live session with this hash, whose member is active; if it is `used`, that is noted once a minute."""
     live = (sessions.c.hash == hash) & (sessions.c.org_id == work.org_id) & _live(now, idle)
     query = select(sessions).join(members, members.c.id == sessions.c.member_id)
     row = (await work.connection.execute(query.where(live, members.c.status == "active"))).one_or_none()
     if row is None:
         return None
-    if now - row.seen_at > _SEEN_EVERY:
+    if used and now - row.seen_at > _SEEN_EVERY:
         await work.connection.execute(update(sessions).where(sessions.c.id == row.id).values(seen_at=now))
     return Session(**row._mapping)
 
@@ -84,9 +84,11 @@ async def end_session(work: Work, session_id: str) -> bool:
     return bool((await work.connection.execute(query)).rowcount)
 
 
-async def end_sessions_of(work: Work, member_id: str) -> int:
-    """Delete all of a member's; how many."""
+async def end_sessions_of(work: Work, member_id: str, *, but: str | None = None) -> int:
+    """Delete all of a member's, but perhaps for one; how many."""
     query = delete(sessions).where(sessions.c.member_id == member_id, sessions.c.org_id == work.org_id)
+    if but:
+        query = query.where(sessions.c.id != but)
     return (await work.connection.execute(query)).rowcount
 
 

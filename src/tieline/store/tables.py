@@ -5,9 +5,12 @@ from tieline.store import (
     attempts,
     audit,
     budgets,
+    connect_sessions,
     connections,
     credentials,
     entities,
+    entity_counts,
+    entity_versions,
     evidence,
     findings,
     idempotency,
@@ -16,16 +19,20 @@ from tieline.store import (
     oauth_apps,
     organizations,
     outbox,
+    passkeys,
     revocations,
+    run_spans,
     runs,
     schedules,
     sessions,
     sign_in_links,
+    tallies,
+    workers,
 )
 from tieline.store.db import metadata
 
 __all__ = [
-    "api_keys", "attempts", "audit", "budgets", "connections", "credentials", "entities", "evidence", "findings", "idempotency",
-    "issuer_keys", "members", "metadata", "oauth_apps", "organizations", "outbox", "revocations", "runs", "schedules", "sessions",
-    "sign_in_links",
+    "api_keys", "attempts", "audit", "budgets", "connect_sessions", "connections", "credentials", "entities", "entity_counts", "entity_versions", "evidence", "findings", "idempotency",
+    "issuer_keys", "members", "metadata", "oauth_apps", "organizations", "outbox", "passkeys", "revocations", "run_spans", "runs", "schedules", "sessions",
+    "sign_in_links", "tallies", "workers",
 ]  # fmt: skip

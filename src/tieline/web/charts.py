@@ -18,6 +18,7 @@ _HEIGHT = 96.0
 _FEW = 10
 _WIDEST = 28.0
 _WHOLE = 200.0
+_BROAD, _TALL = 960.0, 112.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,54 @@ class Share:
     label: str
     count: int
     tone: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What each column has of one kind; `look` is the kind's pattern, one of `LOOKS`, for colour alone would not tell."""
+
+    label: str
+    look: str
+    counts: Sequence[int]
+
+
+LOOKS = {
+    "solid": "",
+    "hatched": "M-1 1 1-1M0 6 6 0M5 7 7 5",
+    "lined": "M0 3h6",
+    "crossed": "M-1 1 1-1M0 6 6 0M5 7 7 5M-1 5 1 7M0 0 6 6M5-1 7 1",
+    "dotted": "M1.5 1.5h.1M4.5 4.5h.1",
+    "hollow": "",
+}
+"""Patterns of a 6 by 6 tile; the colours of each are in the style sheet."""
+
+
+def columns(
+    title: str, labels: Sequence[str], layers: Sequence[Layer], *, more: Sequence[tuple[str, Sequence[str]]] = ()
+) -> Markup:
+    """Columns of layers, the first at the bottom; the table behind has `more` columns, each a heading and its cells.
+
+    The patterns have ids, so there can be one such chart on a page.
+    """
+    sums = [sum(layer.counts[place] for layer in layers) for place in range(len(labels))]
+    most = max(sums, default=0) or 1
+    drawn = [Markup('<line class="axis" x1="0" x2="{0}" y1="{1}" y2="{1}"/>').format(_BROAD, _TALL)]
+    for place, label in enumerate(labels):
+        drawn.append(_column(label, [(one, one.counts[place]) for one in layers], place, len(labels), most))
+    shown = [one for one in layers if any(one.counts)]
+    legend = _legend_of_looks([(one.look, f"{one.label.capitalize()}: {number(sum(one.counts))}") for one in shown])
+    rows = [
+        (label, *(number(one.counts[place]) for one in shown), *(cells[place] for _, cells in more))
+        for place, label in enumerate(labels)
+    ]
+    headings = ("", *(one.label.capitalize() for one in shown), *(heading for heading, _ in more))
+    svg = Markup(
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}"><defs>{}</defs>{}</svg>'
+    ).format(_BROAD, _TALL, title, _patterns(), Markup("").join(drawn))
+    peak = Markup('<p class="peak" aria-hidden="true">{}</p>').format(f"Most on a day: {number(most)}")
+    return Markup(
+        '<figure class="chart broad">{}{}<figcaption>{}{}<details><summary>As a table</summary>{}</details></figcaption></figure>'
+    ).format(peak if any(sums) else "", svg, _labels(labels), legend, _table(title, headings, rows))
 
 
 def pairs(title: str, rows: Sequence[Pair], *, up: str, down: str) -> Markup:
@@ -90,6 +139,39 @@ def stack(title: str, shares: Sequence[Share]) -> Markup:
     return Markup(
         '<div class="stack"><svg viewBox="0 0 200 10" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>{}</div>'
     ).format(told, Markup("").join(drawn), legend)
+
+
+def _column(label: str, parts: Sequence[tuple[Layer, int]], place: int, of: int, most: int) -> Markup:
+    """One column, which says what it is where the pointer rests; what there is little of is drawn high enough to be seen."""
+    step = _BROAD / of
+    x, y, width = place * step + step * 0.14, _TALL, step * 0.72
+    drawn = []
+    for layer, count in parts:
+        if count:
+            high = max(count / most * (_TALL - 6), 3.0)
+            y -= high
+            drawn.append(
+                Markup('<rect x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" fill="url(#look-{})"/>').format(
+                    x, y, width, high, layer.look
+                )
+            )
+    told = ", ".join(f"{number(count)} {layer.label.lower()}" for layer, count in parts if count)
+    return Markup("<g><title>{}: {}</title>{}</g>").format(label, told or "none", Markup("").join(drawn))
+
+
+def _patterns() -> Markup:
+    tile = Markup(
+        '<pattern id="look-{0}" class="look {0}" width="6" height="6" patternUnits="userSpaceOnUse">'
+        '<rect width="6" height="6"/><path d="{1}"/></pattern>'
+    )
+    return Markup("").join(tile.format(look, path) for look, path in LOOKS.items())
+
+
+def _legend_of_looks(parts: Sequence[tuple[str, str]]) -> Markup:
+    swatch = Markup(
+        '<li><svg class="swatch" viewBox="0 0 12 12" aria-hidden="true"><rect width="12" height="12" rx="2" fill="url(#look-{})"/></svg>{}</li>'
+    )
+    return Markup('<ul class="legend">{}</ul>').format(Markup("").join(swatch.format(*one) for one in parts))
 
 
 def _slot(place: int, of: int) -> tuple[float, float]:

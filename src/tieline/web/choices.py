@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import orjson
 from starlette.datastructures import QueryParams
 
 from tieline.errors import Invalid
+from tieline.flows.controls import end_of
 from tieline.sdk.checks import Check
 from tieline.store.connections import list_connections
 from tieline.store.db import Work
@@ -48,16 +49,21 @@ def tell(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, one if isinstance(one, str) else orjson.dumps(one).decode()) for name, one in values.items()]
 
 
-def end_of_day(given: str | None, *, field: str) -> datetime | None:
-    """When a day such as `2031-01-31` is over, in UTC; `None` if no day is given. Raises `Invalid` that names the field."""
+def read_day(given: str | None, *, field: str) -> date | None:
+    """A day such as `2031-01-31`; `None` if none is given. Raises `Invalid` that names the field."""
     if not given:
         return None
     try:
-        day = date.fromisoformat(given)
-        return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
-    except (ValueError, OverflowError):
+        return date.fromisoformat(given)
+    except ValueError:
         told = {"field": field, "problem": "is not a day, such as 2031-01-31"}
         raise Invalid(f"{given[:40]!r} is not a day", advice="Write it as 2031-01-31.", fields=[told]) from None
+
+
+def end_of_day(given: str | None, *, field: str) -> datetime | None:
+    """When a day such as `2031-01-31` is over, in UTC; `None` if no day is given. Raises `Invalid` that names the field."""
+    day = read_day(given, field=field)
+    return end_of(day) if day else None
 
 
 def _name(page: Page, slug: str) -> str:

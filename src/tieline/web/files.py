@@ -31,14 +31,14 @@ class File:
     media_type: str
 
 
-def address_of(name: str) -> str:
+def address_of(name: str, package: str = "tieline.web") -> str:
     """The last part of a file's address, such as `console.3f2a91c04b1d.css`; raises `KeyError`."""
-    return _files()[name].address
+    return _files(package)[name].address
 
 
-def serve(request: Request, address: str) -> Response:
-    """A file by its address; raises `NotFound`, also for the address of a former release."""
-    found = next((file for file in _files().values() if file.address == address), None)
+def serve(request: Request, address: str, package: str = "tieline.web") -> Response:
+    """A file of a package's `static` folder by its address; raises `NotFound`, also for the address of a former release."""
+    found = next((file for file in _files(package).values() if file.address == address), None)
     if found is None:
         raise NotFound("There is no such file")
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
@@ -48,8 +48,8 @@ def serve(request: Request, address: str) -> Response:
 
 
 @cache
-def _files() -> dict[str, File]:
-    folder = importlib.resources.files("tieline.web") / "static"
+def _files(package: str) -> dict[str, File]:
+    folder = importlib.resources.files(package) / "static"
     return {one.name: _load(one.name, one.read_bytes()) for one in folder.iterdir() if one.is_file()}
 
 

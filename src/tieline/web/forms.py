@@ -7,6 +7,7 @@ elsewhere in the form enters it anew.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +22,9 @@ Kind = Literal[
 
 _SECRET = {"text": "secret", "lines": "secret-lines"}
 _FORMATS = {"uri": "url", "email": "email"}
+_CLASS = re.compile(r"(?<!\\)\[(\^?)((?:\\.|[^\]\\])+)\]", re.DOTALL)
+_CLASSES = frozenset({"\\w", "\\d", "\\s", "\\W", "\\D", "\\S"})
+_SYNTAX = frozenset("()[{}/|")
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,20 @@ def _html_pattern(pattern: Any) -> str | None:
     """A pattern as HTML has it: anchored by itself, and compiled with JavaScript's `v` flag; what it may not take is left out."""
     if not isinstance(pattern, str) or "(?" in pattern or "\\Z" in pattern:
         return None
-    return pattern.removeprefix("^").removesuffix("$")
+    return _CLASS.sub(_escape_class, pattern.removeprefix("^").removesuffix("$"))
+
+
+def _escape_class(found: re.Match[str]) -> str:
+    r"""A class of characters with `\` before what the `v` flag takes for syntax: `[^/\s-]` is `[^\/\s\-]`.
+
+    Source: ECMAScript, ClassSetSyntaxCharacter.
+    """
+    parts = re.findall(r"\\.|.", found[2], re.DOTALL)
+    escaped = []
+    for at, one in enumerate(parts):
+        outer = at == 0 or at == len(parts) - 1 or parts[at - 1] in _CLASSES
+        escaped.append(f"\\{one}" if one in _SYNTAX or (one == "-" and outer) else one)
+    return f"[{found[1]}{''.join(escaped)}]"
 
 
 def _text(value: Any) -> str:

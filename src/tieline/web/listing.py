@@ -6,17 +6,15 @@ and `columns`, or writes every page of rows as CSV (`?format=csv`).
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from starlette.datastructures import QueryParams
 from starlette.responses import Response, StreamingResponse
 
 from tieline.errors import Invalid
+from tieline.flows.sheet import cell, line
 from tieline.flows.views import JsonRow
 from tieline.store.listing import Paging
 from tieline.web.page import ApiCall, Page
@@ -116,12 +114,12 @@ def answer_csv(name: str, columns: Sequence[Column], fetch: Callable[[Paging], A
     """Every page of rows as CSV (RFC 4180), written as it is read."""
 
     async def lines() -> AsyncIterator[str]:
-        yield _line([one.heading for one in columns])
+        yield line([one.heading for one in columns])
         cursor, written = None, 0
         while written < _CSV_MOST:
             found = await fetch(Paging(cursor, _CSV_PAGE))
             for row in found["items"]:
-                yield _line([cell(_at(row, one.key)) for one in columns])
+                yield line([cell(_at(row, one.key)) for one in columns])
             cursor, written = found["next"], written + len(found["items"])
             if cursor is None:
                 return
@@ -131,24 +129,8 @@ def answer_csv(name: str, columns: Sequence[Column], fetch: Callable[[Paging], A
     return StreamingResponse(lines(), headers=headers, media_type="text/csv; charset=utf-8")
 
 
-def cell(value: Any) -> str:
-    """A value as a cell. One that a spreadsheet would take for a formula is quoted with an apostrophe (CWE-1236)."""
-    if value is None:
-        return ""
-    if isinstance(value, bool | int | float):
-        return str(value).lower() if isinstance(value, bool) else str(value)
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
 def _at(row: JsonRow, key: str) -> Any:
     value: Any = row
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def _line(cells: Sequence[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(cells)
-    return text.getvalue()

@@ -31,6 +31,7 @@ NAVIGATION = (
     Item("/controls", "Controls", "controls"),
     Item("/evidence", "Evidence", "evidence"),
     Item("/access", "Access", "access"),
+    Item("/oauth-apps", "OAuth apps", "key", "admin"),
     Item("/audit", "Audit", "audit"),
     Item("/operator", "Operator", "operator", "operator"),
 )

@@ -7,12 +7,11 @@ its page, the form was read and proved to come from this session, and is `page.f
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -20,8 +19,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from tieline.access.actor import act_as
 from tieline.access.roles import ROLES, Caller, Role
 from tieline.access.sessions import SignedIn, check_session, cookie_name
-from tieline.errors import NotAuthenticated
+from tieline.errors import NotAuthenticated, RequestError
 from tieline.flows.parts import Parts
+from tieline.web.aside import look_aside, whose_form
+from tieline.web.cookies import is_secure, keep
 from tieline.web.files import address_of
 from tieline.web.flash import COOKIE as FLASH
 from tieline.web.flash import read_flash, write_flash
@@ -32,6 +33,16 @@ from tieline.web.templating import render
 
 THEME = "tieline_theme"
 THEMES = ("auto", "light", "dark")
+ORGANIZATION_HEADER = "Tieline-Organization"
+"""By which script says whose page it is a part of that it asks for."""
+
+
+class OfAnother(RequestError):
+    """A page of one organization asked for something after its browser had been switched to another."""
+
+    slug = "of-another-organization"
+    status = 409
+    advice = "Go on in the organization that you are in, or switch back to the other one first."
 
 
 @dataclass(frozen=True)
@@ -51,12 +62,13 @@ class ApiCall:
 
 @dataclass(frozen=True)
 class Visit:
-    """A visit to a page by somebody who need not be signed in."""
+    """A visit to a page by somebody who need not be signed in; `beside` is whom else this browser has sessions of, elsewhere."""
 
     request: Request = field(repr=False)
     parts: Parts = field(repr=False)
     form: Form = field(default_factory=Form)
     signed_in: SignedIn | None = None
+    beside: Sequence[SignedIn] = ()
 
     @property
     def now(self) -> datetime:
@@ -119,9 +131,7 @@ class Visit:
 
     def keep(self, answer: Response, name: str, value: str, *, seconds: int) -> None:
         """Set a cookie that scripts cannot read and other sites' forms do not send."""
-        answer.set_cookie(
-            name, value, max_age=seconds, path="/", secure=is_secure(self.parts), httponly=True, samesite="lax"
-        )
+        keep(self.parts, answer, name, value, seconds=seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +155,10 @@ async def open_visit(request: Request) -> Visit:
     """A visit, with whoever is signed in if anybody is. Its form proves nothing: for signing in only."""
     parts: Parts = request.app.state.parts
     form = await read_form(request) if request.method not in SAFE else Form()
-    return Visit(request, parts, form, await _who(request, parts) if request.cookies else None)
+    if not request.cookies:
+        return Visit(request, parts, form)
+    beside = [one.signed_in for one in await look_aside(request, parts)]
+    return Visit(request, parts, form, await _who(request, parts), beside)
 
 
 async def open_page(request: Request) -> Page:
@@ -153,12 +166,27 @@ async def open_page(request: Request) -> Page:
     parts: Parts = request.app.state.parts
     signed_in = await _check(request, parts)
     act_as(signed_in.member.id)
+    beside = [one.signed_in for one in await look_aside(request, parts)]
+    _refuse_parts_of_others(request, signed_in, beside)
     if request.method in SAFE:
-        return Page(request, parts, signed_in=signed_in)
+        return Page(request, parts, signed_in=signed_in, beside=beside)
     form = await read_form(request)
-    if not hmac.compare_digest(form.get(CSRF_FIELD).encode(), signed_in.csrf.encode()):
+    sender = whose_form(form.get(CSRF_FIELD), [signed_in, *beside])
+    if sender is None:
         raise FormRefused("This form is older than your session, or did not come from it")
-    return Page(request, parts, form, signed_in=signed_in)
+    if sender is not signed_in:
+        raise OfAnother(
+            f"This page was of {sender.organization.name}, and this browser is in {signed_in.organization.name} now, so nothing was done"
+        )
+    return Page(request, parts, form, signed_in=signed_in, beside=beside)
+
+
+def _refuse_parts_of_others(request: Request, signed_in: SignedIn, beside: Sequence[SignedIn]) -> None:
+    """A page that stands open while the browser was switched elsewhere must not fetch parts of what it is not about."""
+    of = request.headers.get(ORGANIZATION_HEADER, signed_in.organization.id)
+    if of != signed_in.organization.id:
+        name = next((one.organization.name for one in beside if one.organization.id == of), "another organization")
+        raise OfAnother(f"This page was of {name}, and this browser is in {signed_in.organization.name} now")
 
 
 def page_for(role: Role) -> Callable[[Page], Awaitable[Page]]:
@@ -169,11 +197,6 @@ def page_for(role: Role) -> Callable[[Page], Awaitable[Page]]:
         return page
 
     return reach
-
-
-def is_secure(parts: Parts) -> bool:
-    """Whether browsers come over https."""
-    return urlsplit(parts.public_url).scheme == "https"
 
 
 def session_cookie(visit: Visit) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -56,7 +57,7 @@ class ConsoleRoute(APIRoute):
                 answer = await handle(request)
             except Exception as error:  # noqa: BLE001  told as a page here, in full in the log
                 answer = answer_error(request, error)
-            return framed(answer)
+            return framed(_whole(request, answer))
 
         return handle_as_page
 
@@ -99,6 +100,15 @@ async def on_unrouted(request: Request, error: Exception) -> Response:
     answer = framed(answer_error(request, error))
     answer.headers.update(getattr(error, "headers", None) or {})
     return answer
+
+
+def _whole(request: Request, answer: Response) -> Response:
+    """A page that script asked for to take a part of it, but that came out otherwise, is opened as a whole instead."""
+    as_part = request.headers.get("hx-request") == "true" and request.method in SAFE
+    if not as_part or answer.status_code == HTTPStatus.OK:
+        return answer
+    query = f"?{request.url.query}" if request.url.query else ""
+    return Response(headers={"HX-Redirect": f"{request.url.path}{query}"})
 
 
 def _told(error: Exception) -> TielineError:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 TONES = {
     **dict.fromkeys(
-        ("active", "succeeded", "resolved", "supports", "supported", "pass", "connected", "present"), "good"
+        ("active", "succeeded", "resolved", "supports", "supported", "pass", "connected", "present", "alive"), "good"
     ),
     **dict.fromkeys(
         ("degraded", "partial", "held", "expired", "paused", "suspended", "mixed", "medium", "invited"), "warn"
@@ -25,6 +25,7 @@ TONES = {
             "critical",
             "high",
             "revoked",
+            "silent",
         ),
         "bad",
     ),
@@ -76,6 +77,23 @@ def ago(at: datetime, now: datetime) -> str:
             told = counted(gap // step, name)
             return f"in {told}" if at > now else f"{told} ago"
     return "in a moment" if at > now else "just now"
+
+
+def every(period: timedelta) -> str:
+    """How often, in words: "every 6 hours"."""
+    for step, name in _STEPS:
+        if period >= step and not period % step:
+            count = period // step
+            return f"every {name}" if count == 1 else f"every {counted(count, name)}"
+    return f"every {counted(int(period.total_seconds()), 'second')}"
+
+
+def lasting(seconds: float) -> str:
+    """How long something took: "4.2 s", "3 min 20 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def when(value: datetime | str | None, now: datetime, missing: str = "never") -> Markup:

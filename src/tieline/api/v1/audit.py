@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from tieline.api.caller import Auditor, PartsOf
 from tieline.api.describe import documented
-from tieline.api.schemas import Moment, Page, Paged, Row, answer, id_of, text_in_query, time_of
+from tieline.api.schemas import Page, Paged, Row, WrittenMoment, answer, id_of, text_in_query, time_of
 from tieline.flows.audit import entry_row, public_key_text
 from tieline.flows.views import listing
 from tieline.stages.chain import checkpoint_row
@@ -21,17 +20,6 @@ router = APIRouter(tags=["audit"])
 
 _HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _VISIBLE = r"^[!-~]+$"
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def _written(value: Any) -> Any:
-    """A time as RFC 3339 writes it, not a number of seconds, which would be taken for one too."""
-    if isinstance(value, str) and not _MOMENT.fullmatch(value):
-        raise ValueError("must be a time with its zone, such as 2026-01-31T12:00:00Z")
-    return value
-
-
-WrittenMoment = Annotated[Moment, BeforeValidator(_written)]
 
 
 class Entry(Row):

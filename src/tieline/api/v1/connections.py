@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
 from starlette.responses import Response
 
@@ -13,9 +13,12 @@ from tieline.api.caller import Admin, Auditor, Member, PartsOf
 from tieline.api.describe import documented
 from tieline.api.idempotency import once
 from tieline.api.schemas import (
+    MEMBER,
     SLUG,
     ConnectionId,
     Credential,
+    Filter,
+    Limit,
     Moment,
     Name,
     Page,
@@ -29,21 +32,27 @@ from tieline.api.schemas import (
     id_in_path,
     id_of,
     provider_in_query,
+    text_in_query,
     time_of,
 )
 from tieline.api.v1.runs import Run
 from tieline.flows import connect as flow
 from tieline.flows import disconnect as ending
+from tieline.flows import timetables
 from tieline.flows.pauses import pause, resume
 from tieline.flows.reconfigure import reconfigure
+from tieline.flows.run_days import read_days
+from tieline.flows.states import HEALTH
 from tieline.flows.sync import request_sync
 from tieline.flows.views import connection_row, disconnected_row, listing, run_row, schedule_row
 from tieline.store import connections as store
+from tieline.store.connections import NOBODY
 from tieline.store.schedules import list_schedules
 
 router = APIRouter(tags=["connections"])
 
 Id = Annotated[str, id_in_path("conn", "The connection.")]
+Health = Literal["works", "needs_person", "tries_again", "stopped", "gone"]
 Status = Literal["active", "degraded", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"]
 Options = Annotated[
     dict[str, Any],
@@ -55,7 +64,7 @@ Options = Annotated[
 Overrides = Annotated[
     dict[str, Any],
     Field(
-        description="By operation, the organization's own CEL `filter` and `fields`, in place of the provider's.",
+        description="By operation, the organization's own CEL `filter`, which must hold as well, and `fields`, in place of the provider's; for one variant alone under `variants`.",
         examples=[{"people": {"filter": "payload.type == 'employee'"}}],
     ),
 ]
@@ -70,7 +79,12 @@ class Connection(Row):
     external_id: str = Field(description="The account's id at the provider.", examples=["acc_larkfield_7"])
     connection_id: ConnectionId
     status: str = Field(description="Its state.", examples=["active"])
+    health: str = Field(
+        description="What its state comes to: `works`, `needs_person`, `tries_again`, `stopped` by a person, or `gone`.",
+        examples=["works"],
+    )
     reason: Reason | None = Field(description="Why it is in that state, if there is something to say.", examples=[None])
+    owner: str | None = id_of("mem", "The member who looks after it.")
     name: str = Field(description="Its name for people.", examples=["Sandbox: Larkfield Instruments"])
     account_name: str = Field(description="The account's name at the provider.", examples=["Larkfield Instruments"])
     options: dict[str, Any] = Field(description="Its options.", examples=[{"base_url": "http://127.0.0.1:40817"}])
@@ -98,8 +112,12 @@ class Schedule(Row):
 
     operation: str = Field(description="The operation.", examples=["people"])
     enabled: bool = Field(description="Whether it runs.", examples=[True])
-    reason: str | None = Field(description="Why it is off.", examples=[None])
+    switched_on: bool = Field(description="Whether people want it to run.", examples=[True])
+    reason: str | None = Field(description="What stops it besides a person who switched it off.", examples=[None])
     every_seconds: int | None = Field(description="How often it runs.", examples=[3600])
+    own_every_seconds: int | None = Field(
+        description="How often a person says, if not as often as the provider says.", examples=[None]
+    )
     next_run_at: str | None = time_of("When it runs next.")
     run_id: str | None = id_of("run", "Its unfinished run.")
 
@@ -110,12 +128,35 @@ class ConnectionDetail(Connection):
     operations: list[Schedule] = Field(description="Its operations.")
 
 
+class Day(Row):
+    """The runs of a day in UTC that are in one state."""
+
+    day: str = Field(description="The day.", examples=["2026-01-31"])
+    status: str = Field(description="The state.", examples=["succeeded"])
+    runs: int = Field(description="How many runs.", examples=[24])
+    records: int = Field(description="The records that they read.", examples=[57600])
+    seconds: float = Field(description="How long they took in all.", examples=[61.5])
+
+
+class DayQuery(Filter):
+    """Which days to count."""
+
+    operation: str | None = text_in_query("Only runs of this operation.", "people", r"^[a-z][a-z0-9_]*$", most=100)
+    days: Limit = Field(default=30, ge=1, le=366, description="How many days, today included.", examples=[30])
+
+
 class ConnectionQuery(Paged):
     """Which connections to list."""
 
     cursor: str | None = cursor_of("conn")
     provider: str | None = provider_in_query()
     status: Status | None = Field(default=None, description="Only those in this state.", examples=["active"])
+    health: Health | None = Field(
+        default=None, description="Only those whose state comes to this.", examples=["needs_person"]
+    )
+    owner: str | None = text_in_query(
+        f"Only those that this member looks after, or `{NOBODY}`.", NOBODY, f"^({NOBODY}|{MEMBER})$"
+    )
 
 
 class NewConnection(Given):
@@ -137,6 +178,26 @@ class ConnectionChange(Given):
     name: Name | None = None
     options: Options | None = None
     overrides: Overrides | None = None
+    owner: str | None = Field(
+        default=None,
+        description="The member who is to look after it; empty for nobody.",
+        pattern=f"^({MEMBER})?$",
+        examples=["mem_01k0c4m2w8eyv9x3f5t7h1n6qp"],
+    )
+
+
+class TimetableChange(Given):
+    """What to change of how an operation is planned; what is left out stays."""
+
+    enabled: bool | None = Field(
+        default=None, description="Whether it is to run. What else stops it is left as it is.", examples=[True]
+    )
+    every: str | None = Field(
+        default=None,
+        description="How often it is to run, from `5m` to `30d`; empty for as often as the provider says.",
+        max_length=10,
+        examples=["6h"],
+    )
 
 
 class SyncWish(Given):
@@ -179,7 +240,14 @@ async def create_connection(
 async def list_connections(parts: PartsOf, caller: Auditor, query: Annotated[ConnectionQuery, Query()]) -> Response:
     """List connections, oldest first; disconnected ones only when asked for by status."""
     async with parts.db.work(caller.org_id) as work:
-        page = await store.list_connections(work, query.paging, provider=query.provider, status=query.status)
+        page = await store.list_connections(
+            work,
+            query.paging,
+            provider=query.provider,
+            status=query.status,
+            statuses=HEALTH[query.health] if query.health else (),
+            owner=query.owner,
+        )
     return answer(listing(page, connection_row))
 
 
@@ -202,11 +270,43 @@ async def change_connection(
     connection_id: Id,
     body: Annotated[ConnectionChange, Depends(JsonBody(ConnectionChange))],
 ) -> Response:
-    """Change a connection's name, options or overrides; new options must open the same account."""
+    """Change a connection's name, options, overrides or owner; new options must open the same account."""
     changed = await reconfigure(
-        parts, caller.org_id, connection_id, name=body.name, options=body.options, overrides=body.overrides
+        parts,
+        caller.org_id,
+        connection_id,
+        name=body.name,
+        options=body.options,
+        overrides=body.overrides,
+        owner=body.owner,
     )
     return answer(connection_row(changed))
+
+
+@router.get("/connections/{connection_id}/days", **documented(Page[Day], query=DayQuery, absent=True))
+async def count_run_days(
+    parts: PartsOf, caller: Auditor, connection_id: Id, query: Annotated[DayQuery, Query()]
+) -> Response:
+    """Count the runs of a connection by day and state, oldest first; days without a run are left out."""
+    return answer(await read_days(parts, caller.org_id, connection_id, days=query.days, operation=query.operation))
+
+
+@router.patch(
+    "/connections/{connection_id}/operations/{operation}",
+    **documented(Schedule, body=TimetableChange, absent=True, conflicts=True),
+)
+async def change_timetable(
+    parts: PartsOf,
+    caller: Admin,
+    connection_id: Id,
+    operation: Annotated[str, Path(description="The operation.", max_length=100, examples=["people"])],
+    body: Annotated[TimetableChange, Depends(JsonBody(TimetableChange))],
+) -> Response:
+    """Switch an operation on or off, or change how often it runs; a new period counts from the end of its last run."""
+    changed = await timetables.change_timetable(
+        parts, caller.org_id, connection_id, operation, enabled=body.enabled, every=body.every
+    )
+    return answer(schedule_row(changed))
 
 
 @router.delete("/connections/{connection_id}", **documented(Disconnected, absent=True, conflicts=True))

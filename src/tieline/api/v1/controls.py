@@ -11,6 +11,7 @@ from starlette.responses import Response
 from tieline.api.caller import Auditor, PartsOf
 from tieline.api.describe import documented
 from tieline.api.schemas import (
+    Day,
     Filter,
     Page,
     Row,
@@ -22,7 +23,6 @@ from tieline.api.schemas import (
     time_of,
 )
 from tieline.catalog import load_frameworks
-from tieline.errors import NotFound
 from tieline.flows import controls as flow
 from tieline.flows.controls import ControlStatus
 from tieline.flows.views import check_row, control_row, framework_row
@@ -70,7 +70,9 @@ class Control(Row):
     status: ControlStatus = Field(description="What the standing answers say together.", examples=["supported"])
     supporting: int = Field(description="Answers that speak for it.", examples=[240])
     contradicting: int = Field(description="Answers that speak against it.", examples=[0])
-    unknown: int = Field(description="Answers that cannot be known.", examples=[3])
+    unknown: int | None = Field(
+        description="Answers that cannot be known; null as of a day, since they are never stated.", examples=[3]
+    )
     checks: list[str] = Field(description="The checks mapped to it.", examples=[["mfa-enabled"]])
     last_evidence_at: str | None = time_of("When it last got evidence.")
 
@@ -83,11 +85,26 @@ class CheckQuery(Filter):
     severity: Severity | None = Field(default=None, description="Only those that are so bad.", examples=["high"])
 
 
+_AS_OF = Field(
+    default=None,
+    description="Where they stood at the end of this day in UTC, by the evidence that there was then; 422 for a day that is to come "
+    "or before the first evidence. Today is as it stands by the evidence alone.",
+    examples=["2026-10-01"],
+)
+
+
 class ControlQuery(Filter):
     """Which controls to list."""
 
     framework: str | None = text_in_query("Only those of this framework.", "soc2", r"^[a-z][a-z0-9]*$", most=40)
     status: ControlStatus | None = Field(default=None, description="Only those that stand so.", examples=["mixed"])
+    as_of: Day | None = _AS_OF
+
+
+class ControlAsOf(Filter):
+    """As of when to look at a control."""
+
+    as_of: Day | None = _AS_OF
 
 
 @router.get("/checks", **documented(Page[Check], query=CheckQuery), tags=["checks"])
@@ -122,24 +139,24 @@ async def get_framework(
     _caller: Auditor, slug: Annotated[str, Path(description="The framework.", examples=["soc2"])]
 ) -> Response:
     """Show one framework."""
-    frameworks = load_frameworks()
-    if slug not in frameworks:
-        raise NotFound(f"There is no framework {slug[:60]!r}", advice=f"Frameworks: {', '.join(frameworks)}.")
-    return answer(framework_row(frameworks[slug]))
+    return answer(framework_row(flow.find_framework(slug)))
 
 
 @router.get("/controls", **documented(Page[Control], query=ControlQuery, absent=True))
 async def list_controls(parts: PartsOf, caller: Auditor, query: Annotated[ControlQuery, Query()]) -> Response:
-    """List controls in the standards' order, with where each stands."""
-    standings = await flow.list_controls(parts, caller.org_id, framework=query.framework, status=query.status)
+    """List controls in the standards' order, with where each stands, or stood at the end of a day."""
+    standings = await flow.list_controls(
+        parts, caller.org_id, framework=query.framework, status=query.status, as_of=query.as_of
+    )
     return answer({"items": [control_row(one) for one in standings], "next": None})
 
 
-@router.get("/controls/{control_id}", **documented(Control, absent=True))
+@router.get("/controls/{control_id}", **documented(Control, query=ControlAsOf, absent=True))
 async def get_control(
     parts: PartsOf,
     caller: Auditor,
     control_id: Annotated[str, Path(description="The control.", examples=["soc2:CC6.1"])],
+    query: Annotated[ControlAsOf, Query()],
 ) -> Response:
-    """Show one control and where it stands."""
-    return answer(control_row(await flow.get_control(parts, caller.org_id, control_id)))
+    """Show one control and where it stands, or stood at the end of a day."""
+    return answer(control_row(await flow.get_control(parts, caller.org_id, control_id, as_of=query.as_of)))

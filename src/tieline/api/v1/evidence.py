@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from tieline.api.body import Given, JsonBody
 from tieline.api.caller import Auditor, Member, PartsOf
@@ -15,6 +15,8 @@ from tieline.api.idempotency import once
 from tieline.api.schemas import (
     ConnectionId,
     ExternalId,
+    Filter,
+    Moment,
     Page,
     Paged,
     ProviderSlug,
@@ -30,6 +32,7 @@ from tieline.api.schemas import (
     time_of,
 )
 from tieline.flows.materialize import materialize
+from tieline.flows.pack import open_pack
 from tieline.flows.views import evidence_detail, evidence_row, listing
 from tieline.store import evidence as store
 
@@ -81,11 +84,11 @@ class EvidenceDetail(Evidence):
     verified: Verified = Field(description="Whether the hashes match.")
 
 
-class EvidenceQuery(Paged):
-    """Which statements to list."""
+class EvidenceFilter(Filter):
+    """Which statements are asked for."""
 
-    cursor: str | None = cursor_of("evid")
     control: str | None = text_in_query("Only those about this control.", "soc2:CC6.1", r"^[a-z0-9]+:[A-Za-z0-9.-]+$")
+    framework: str | None = text_in_query("Only those about this framework.", "soc2", r"^[a-z][a-z0-9]*$", most=40)
     check: str | None = check_in_query()
     connection_id: str | None = id_in_query("conn", "Only those of this connection.")
     provider: str | None = provider_in_query()
@@ -93,6 +96,26 @@ class EvidenceQuery(Paged):
     status: Literal["supports", "contradicts"] | None = Field(
         default=None, description="Only those that say so.", examples=["contradicts"]
     )
+    before: Moment | None = Field(
+        default=None, description="Only those observed before.", examples=["2026-10-01T00:00:00Z"]
+    )
+
+    def wanted(self) -> dict[str, Any]:
+        """The filters under the names of the columns."""
+        named = {"check_id": self.check, "stance": self.status}
+        return named | {
+            name: getattr(self, name) for name in ("control", "framework", "connection_id", "provider", "entity_id")
+        }
+
+
+class EvidenceQuery(EvidenceFilter, Paged):
+    """Which statements to list."""
+
+    cursor: str | None = cursor_of("evid")
+
+
+class PackQuery(EvidenceFilter):
+    """Which statements a pack is to hold."""
 
 
 class Materialize(Given):
@@ -116,13 +139,31 @@ class Materialized(Row):
     findings_resolved: int = Field(description="Findings resolved.", examples=[0])
 
 
+def _described_as_zip(described: dict[str, Any]) -> dict[str, Any]:
+    """A route's description whose good answer is a zip."""
+    schema = {"type": "string", "format": "binary"}
+    zipped = {
+        "description": "A zip with `statements.txt`, `provenances.txt`, `summary.csv`, `index.html`, `manifest.json` and `verify.py`.",
+        "content": {"application/zip": {"schema": schema}},
+    }
+    described["responses"][200] = zipped
+    return described | {"response_class": Response}
+
+
 @router.get("/evidence", **documented(Page[Evidence], query=EvidenceQuery))
 async def list_evidence(parts: PartsOf, caller: Auditor, query: Annotated[EvidenceQuery, Query()]) -> Response:
     """List statements, newest first."""
-    wanted = query.model_dump(exclude={"cursor", "limit", "check", "status"})
-    wanted |= {"check_id": query.check, "stance": query.status}
     async with parts.db.work(caller.org_id) as work:
-        return answer(listing(await store.list_evidence(work, query.paging, **wanted), evidence_row))
+        found = await store.list_evidence(work, query.paging, **query.wanted(), before=query.before)
+    return answer(listing(found, evidence_row))
+
+
+@router.get("/evidence/pack", **_described_as_zip(documented(None, query=PackQuery, absent=True)))
+async def export_pack(parts: PartsOf, caller: Auditor, query: Annotated[PackQuery, Query()]) -> Response:
+    """Take statements along as a zip that verifies offline, at most 100,000, the newest; the audit log says that you took it."""
+    pack = await open_pack(parts, caller.org_id, query.wanted(), before=query.before)
+    headers = {"Content-Disposition": f'attachment; filename="evidence-{parts.clock.now():%Y-%m-%d}.zip"'}
+    return StreamingResponse(pack, headers=headers, media_type="application/zip")
 
 
 @router.get("/evidence/{evidence_id}", **documented(EvidenceDetail, absent=True))

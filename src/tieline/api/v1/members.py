@@ -13,7 +13,18 @@ from tieline.access.roles import Role
 from tieline.api.body import Given, JsonBody, Nothing
 from tieline.api.caller import Admin, PartsOf
 from tieline.api.describe import documented
-from tieline.api.schemas import Page, Paged, Row, answer, cursor_of, id_in_path, id_of, time_of
+from tieline.api.schemas import (
+    Filter,
+    Page,
+    Paged,
+    Row,
+    answer,
+    cursor_of,
+    id_in_path,
+    id_in_query,
+    id_of,
+    time_of,
+)
 from tieline.flows import members as flow
 from tieline.flows.members import Invited
 from tieline.flows.parts import Parts
@@ -48,6 +59,13 @@ class MemberWithLink(Member):
     link_expires_at: str = time_of("Until when the link can be used.")
 
 
+class FormerMember(Member):
+    """A member who was removed."""
+
+    connections: int = Field(description="How many connections they looked after.", examples=[0])
+    heir: str | None = id_of("mem", "Who looks after those now.")
+
+
 class NewMember(Given):
     """Who is to be a member."""
 
@@ -60,6 +78,12 @@ class ChangedMember(Given):
     """What is to be different."""
 
     role: Role = Field(description="How far they reach; at most as far as you.", examples=["admin"])
+
+
+class RemovalQuery(Filter):
+    """What becomes of what a member leaves behind."""
+
+    heir: str | None = id_in_query("mem", "The member who looks after their connections from now on.")
 
 
 class MemberQuery(Paged):
@@ -108,10 +132,16 @@ async def change_member(
     return answer(member_row(await flow.change_role(parts, caller.org_id, member_id, body.role, caller=caller)))
 
 
-@router.delete("/members/{member_id}", **documented(Member, absent=True, conflicts=True))
-async def remove_member(parts: PartsOf, caller: Admin, member_id: Id) -> Response:
-    """Let somebody in no more, and end their sessions; the last owner stays."""
-    return answer(member_row(await flow.remove_member(parts, caller.org_id, member_id, caller=caller)))
+@router.delete("/members/{member_id}", **documented(FormerMember, query=RemovalQuery, absent=True, conflicts=True))
+async def remove_member(
+    parts: PartsOf, caller: Admin, member_id: Id, query: Annotated[RemovalQuery, FromQuery()]
+) -> Response:
+    """Let somebody in no more, and end their sessions; the last owner stays.
+
+    The connections that they looked after go to the heir, or have no owner any more.
+    """
+    removed = await flow.remove_member(parts, caller.org_id, member_id, heir=query.heir, caller=caller)
+    return answer(flow.removed_row(removed))
 
 
 def _row(parts: Parts, invited: Invited) -> JsonRow:

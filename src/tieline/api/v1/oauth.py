@@ -8,7 +8,7 @@ query that it comes back with is logged or told.
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import Field
@@ -31,11 +31,11 @@ from tieline.api.schemas import (
     id_of,
     time_of,
 )
+from tieline.api.sign_in_cookie import keep_cookie, read_cookie
 from tieline.errors import TielineError
 from tieline.flows import authorize as flow
 from tieline.flows import consent
-from tieline.flows.authorize import LIFETIME, Finished, Onward
-from tieline.flows.parts import Parts
+from tieline.flows.authorize import Finished, Onward
 from tieline.flows.returns import MAX_LENGTH, with_result
 from tieline.flows.setup import attempt_row
 from tieline.flows.tickets import lost
@@ -51,7 +51,8 @@ class Attempt(Row):
     provider: ProviderSlug
     kind: str = Field(description="The way, by its slot.", examples=["oauth2"])
     status: str = Field(
-        description="`pending`, `validating`, `connected`, `failed` or `expired`.", examples=["connected"]
+        description="`pending`, `validating`, `connected`, `verified` (its credential waits in its connect session), `failed` or `expired`.",
+        examples=["connected"],
     )
     reason: Reason | None = Field(description="Why it failed.", examples=[None])
     connection_id: str | None = id_of("conn", "The connection that came of it.")
@@ -143,16 +144,16 @@ Ticket = Annotated[str, Path(description="The end of the address.", examples=["t
 async def open_sign_in(request: Request, parts: PartsOf, ticket: Ticket) -> Response:
     """In the browser: ask the person. Nothing is bound and nothing begun, for programs that look at links come here too."""
     try:
-        question = await consent.ask(parts, ticket, request.cookies.get(_cookie_name(parts)))
+        question = await consent.ask(parts, ticket, read_cookie(request, parts))
     except TielineError as error:
         return show_page(error)
-    return _with_cookie(parts, ask_page(question), question.browser)
+    return keep_cookie(ask_page(question), parts, question.browser)
 
 
 @router.post("/oauth/begin/{ticket}", **_PAGE)
 async def answer_sign_in(request: Request, parts: PartsOf, ticket: Ticket) -> Response:
     """In the browser: the answer of the page's form. Bind the sign-in to the browser and go to the provider, or end it."""
-    browser = request.cookies.get(_cookie_name(parts))
+    browser = read_cookie(request, parts)
     try:
         form = dict(parse_qsl((await read_body(request)).decode(errors="replace")))
         if form.get("answer") == "decline":
@@ -161,7 +162,7 @@ async def answer_sign_in(request: Request, parts: PartsOf, ticket: Ticket) -> Re
         onward = await consent.agree(parts, ticket, browser, form.get("consent", ""))
     except TielineError as error:
         return show_page(error)
-    return _with_cookie(parts, onward_page(onward.url), onward.browser)
+    return keep_cookie(onward_page(onward.url), parts, onward.browser)
 
 
 @router.get("/oauth/callback/{slug}", **_BROWSER)
@@ -173,11 +174,11 @@ async def finish_sign_in(
     """In the browser: come back from the provider, and on to where the person came from."""
     try:
         query = _single(request)
-        outcome = await flow.finish(parts, slug, query, request.cookies.get(_cookie_name(parts)))
+        outcome = await flow.finish(parts, slug, query, read_cookie(request, parts))
     except TielineError as error:
         return show_page(error)
     if isinstance(outcome, Onward):
-        return _with_cookie(parts, RedirectResponse(outcome.url, 303), outcome.browser)
+        return keep_cookie(RedirectResponse(outcome.url, 303), parts, outcome.browser)
     return _tell(outcome)
 
 
@@ -190,33 +191,12 @@ def _single(request: Request) -> dict[str, str]:
     return query
 
 
-def _with_cookie(parts: Parts, answered: Response, browser: str) -> Response:
-    """The answer with the cookie by which the browser is known when it comes back."""
-    answered.set_cookie(
-        _cookie_name(parts),
-        browser,
-        max_age=int(LIFETIME.total_seconds()),
-        path="/",
-        secure=_is_secure(parts),
-        httponly=True,
-        samesite="lax",
-    )
-    return answered
-
-
 def _tell(finished: Finished) -> Response:
-    """Send the browser to where it came from with the outcome, or show it."""
-    connection, refusal = finished.connection, finished.refusal
-    if finished.return_to is None:
+    """Send the browser to where it came from with the outcome, or show it; a connect session knows the outcome by itself."""
+    connection, refusal, back = finished.connection, finished.refusal, finished.return_to
+    if finished.session_id and back:
+        return RedirectResponse(back, 303)
+    if back is None:
         return show_page(refusal or f"{finished.provider} is connected as {connection.name if connection else ''}.")
     told = {"error": refusal.slug} if refusal else {"connected": "1", "connection": connection.id if connection else ""}
-    return RedirectResponse(with_result(finished.return_to, **told), 303)
-
-
-def _cookie_name(parts: Parts) -> str:
-    """Over https a name that no other host, and no page without TLS, can set a cookie under (RFC 6265bis, `__Host-`)."""
-    return "__Host-tieline-sign-in" if _is_secure(parts) else "tieline-sign-in"
-
-
-def _is_secure(parts: Parts) -> bool:
-    return urlsplit(parts.public_url).scheme == "https"
+    return RedirectResponse(with_result(back, **told), 303)

@@ -18,9 +18,10 @@ from tieline.api.v1.api_keys import MadeApiKey, NewApiKey, make_key
 from tieline.errors import NotFound
 from tieline.flows import organizations as flow
 from tieline.flows.parts import Parts
-from tieline.flows.views import engine_row, organization_row
+from tieline.flows.platform import look_at_platform, platform_row, worker_row
+from tieline.flows.views import organization_row
 from tieline.store import organizations as store
-from tieline.store.admission import engine_counts, next_due
+from tieline.store import workers
 from tieline.store.organizations import Organization as Found
 
 router = APIRouter(tags=["platform"])
@@ -43,6 +44,22 @@ class NewOrganization(Given):
     name: Name
 
 
+class Load(Row):
+    """What runs and waits of one provider or organization."""
+
+    id: str = Field(description="The provider's slug, or the organization's id.", examples=["github"])
+    running: int = Field(description="Operations that run.", examples=[2])
+    waiting: int = Field(description="Operations that are due and wait.", examples=[0])
+    oldest_waiting_since: str | None = time_of("Since when the oldest waits.")
+
+
+class Hour(Row):
+    """What was done within an hour."""
+
+    hour: str = time_of("When it begins.")
+    jobs: int = Field(description="Jobs that ended in it.", examples=[120])
+
+
 class EngineStatus(Row):
     """How the engine stands, over all organizations."""
 
@@ -50,6 +67,39 @@ class EngineStatus(Row):
     running: int = Field(description="Operations that run.", examples=[3])
     oldest_waiting_since: str | None = time_of("Since when the oldest waits.")
     next_due_at: str | None = time_of("When the next one is due, or was.")
+    workers: int = Field(description="Workers that are heard of.", examples=[2])
+    slots: int = Field(description="Operations that they carry out side by side.", examples=[16])
+    providers: list[Load] = Field(description="The busiest providers.")
+    organizations: list[Load] = Field(description="The busiest organizations.")
+    hours: list[Hour] = Field(description="The last 24 hours.")
+
+
+class Worker(Row):
+    """A process that carries out what is due."""
+
+    id: str = id_of("wrk", "The worker.")
+    host: str = Field(description="The machine's name.", examples=["tieline-7f9c"])
+    role: str = Field(description="`server`, `worker`, `mounted`, or `command`.", examples=["worker"])
+    version: str = Field(description="Its release of Tieline.", examples=["0.1.0"])
+    status: str = Field(description="`alive`, or `silent`: its runs are given to others.", examples=["alive"])
+    slots: int = Field(description="Operations that it carries out side by side.", examples=[8])
+    running: int = Field(description="Operations that run there.", examples=[3])
+    org_cap: int = Field(description="Operations of one organization at a time, over all workers.", examples=[4])
+    provider_cap: int = Field(description="Operations of one provider at a time, over all workers.", examples=[64])
+    heartbeat_seconds: float = Field(description="After how long without a word it is silent.", examples=[30.0])
+    started_at: str = time_of("When it started.")
+    beat_at: str = time_of("When it was last heard of.")
+
+
+class Setting(Row):
+    """A setting of the process that answers."""
+
+    name: str = Field(description="The variable that sets it.", examples=["TIELINE_WORKER_SLOTS"])
+    value: str = Field(description="Its value in force; of a secret that is set only asterisks.", examples=["8"])
+    set: bool = Field(description="Whether somebody set it.", examples=[False])
+    source: str = Field(description="`environment`, `file`, `command`, or `default`.", examples=["default"])
+    secret: bool = Field(description="Whether it is a secret.", examples=[False])
+    about: str = Field(description="What it means.", examples=["Runs that one process carries out side by side."])
 
 
 @router.post(
@@ -96,8 +146,22 @@ async def create_organization_api_key(
 @router.get("/engine", **documented(EngineStatus))
 async def show_engine(parts: PartsOf, _caller: Operator) -> Response:
     """Show how the engine stands: what waits, what runs, what comes next."""
+    return answer(platform_row(await look_at_platform(parts)))
+
+
+@router.get("/workers", **documented(Page[Worker]))
+async def list_workers(parts: PartsOf, _caller: Operator) -> Response:
+    """List the processes that carry out what is due, with those that fell silent within the last hour."""
+    now = parts.clock.now()
     async with parts.db.system() as work:
-        return answer(engine_row(await engine_counts(work, now=parts.clock.now()), await next_due(work)))
+        found = await workers.list_workers(work)
+    return answer({"items": [worker_row(one, now) for one in found], "next": None})
+
+
+@router.get("/settings", **documented(Page[Setting]))
+async def list_settings(parts: PartsOf, _caller: Operator) -> Response:
+    """List the settings in force in the process that answers, and where each comes from."""
+    return answer({"items": list(parts.settings), "next": None})
 
 
 async def _find(parts: Parts, org_id: str) -> Found:

@@ -96,6 +96,21 @@ class Rejection(Row):
     at: str = time_of("When.")
 
 
+class Span(Row):
+    """A stretch of a run: a page, or a wait of the whole run. Of a run of many pages each span is of several."""
+
+    kind: str = Field(description="`page` or `wait`.", examples=["page"])
+    cause: str | None = Field(description="Of a wait, why: the slug of what made it wait.", examples=[None])
+    page: int = Field(description="The first page of it, or the page that the wait came after.", examples=[1])
+    pages: int = Field(description="How many pages it is of.", examples=[1])
+    begun_at: str = time_of("When it began.")
+    ended_at: str = time_of("When it ended.")
+    read_ms: int = Field(description="Milliseconds from asking to having read it, waits included.", examples=[420])
+    limited_ms: int = Field(description="Of these, waiting for the provider's rate limit.", examples=[0])
+    retried_ms: int = Field(description="Of these, waiting before another try.", examples=[0])
+    load_ms: int = Field(description="Milliseconds of storing it.", examples=[80])
+
+
 class RunQuery(Paged):
     """Which runs to list."""
 
@@ -135,6 +150,13 @@ async def get_run(parts: PartsOf, caller: Auditor, run_id: Id) -> Response:
     """Show one run."""
     async with parts.db.work(caller.org_id) as work:
         return answer(run_row(await store.get_run(work, run_id)))
+
+
+@router.get("/runs/{run_id}/spans", **documented(Page[Span], absent=True))
+async def list_run_spans(parts: PartsOf, caller: Auditor, run_id: Id) -> Response:
+    """Show how a run's time went: reading, waiting and storing, page by page. At most about a hundred spans, in order."""
+    _, spans = await flow.read_spans(parts, caller.org_id, run_id)
+    return answer({"items": [flow.span_row(one) for one in spans], "next": None})
 
 
 @router.get("/runs/{run_id}/rejections", **documented(Page[Rejection], query=RejectionQuery, absent=True))

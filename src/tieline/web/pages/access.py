@@ -1,28 +1,26 @@
-"""Access: the people of the organization, who is signed in where, and the keys for the API."""
+"""Access: the people of the organization, how far each reaches, and the links by which they get in."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from tieline.access.roles import ROLES, Role
-from tieline.access.sessions import IDLE
 from tieline.errors import Conflict, Invalid
 from tieline.flows import members as flow
-from tieline.flows.api_keys import create_api_key, revoke_api_key
 from tieline.flows.members import Invited
-from tieline.flows.sign_in import end_session
-from tieline.flows.views import api_key_row, listing, member_row
-from tieline.store.api_keys import list_api_keys
+from tieline.flows.views import JsonRow, listing, member_row
+from tieline.store.connections import count_by_owner
 from tieline.store.listing import Paging
-from tieline.store.members import list_members
-from tieline.store.sessions import list_sessions
+from tieline.store.members import Member, list_members
 from tieline.web.forms import errors_of
-from tieline.web.listing import MAX_ROWS
+from tieline.web.listing import MAX_ROWS, Column, answer_csv
 from tieline.web.page import AdminPage, AnyPage, ApiCall, Page
 from tieline.web.route import ConsoleRoute
+from tieline.web.words import counted
 
 router = APIRouter(route_class=ConsoleRoute)
 
@@ -33,11 +31,22 @@ ROLES_IN_WORDS = {
     "owner": "Also says who is owner",
     "operator": "Also runs this Tieline: organizations, engine, keys",
 }
+_COLUMNS = (
+    Column("id", "id"),
+    Column("email", "email"),
+    Column("name", "name"),
+    Column("role", "role"),
+    Column("state", "status"),
+    Column("invited", "created_at"),
+    Column("last here", "last_seen_at"),
+)
 
 
 @router.get("/access")
 async def show_access(page: AnyPage) -> Response:
-    """Show people, sessions and keys."""
+    """List the members."""
+    if page.request.query_params.get("format") == "csv":
+        return answer_csv("Members", _COLUMNS, lambda paging: _fetch(page, paging))
     return await _show(page)
 
 
@@ -76,59 +85,50 @@ async def change_role(page: AdminPage, member_id: str) -> Response:
 
 @router.post("/access/members/{member_id}/remove")
 async def remove(page: AdminPage, member_id: str) -> Response:
-    """Let a member in no more."""
-    member = await flow.remove_member(page.parts, page.org_id, member_id, caller=page.caller)
-    return page.go("/access", f"{member.name or member.email} is no longer a member, and signed out everywhere.")
+    """Let a member in no more; the connections that they look after go to another, or to nobody."""
+    heir = page.form.get("heir") or None
+    gone = await flow.remove_member(page.parts, page.org_id, member_id, heir=heir, caller=page.caller)
+    told = f"{gone.member.name or gone.member.email} is no longer a member, and signed out everywhere."
+    if gone.connections:
+        whose = (gone.heir.name or gone.heir.email) if gone.heir else "nobody"
+        told += f" {counted(gone.connections, 'connection')} now looked after by {whose}."
+    return page.go("/access", told)
 
 
-@router.post("/access/sessions/{session_id}/end")
-async def end(page: AnyPage, session_id: str) -> Response:
-    """End a session: one's own, or as an admin anybody's."""
-    await end_session(page.parts, page.org_id, session_id, caller=page.caller)
-    return page.go("/access", "The session has ended.")
+def roles_of(page: Page) -> list[tuple[Role, str]]:
+    """The roles that the person may give, and what each is for."""
+    return [(role, ROLES_IN_WORDS[role]) for role in ROLES if page.may(role)]
 
 
-@router.post("/access/api-keys")
-async def create_key(page: AdminPage) -> Response:
-    """Make a key, and show it this once."""
-    name, role = page.form.get("name").strip(), cast("Role", page.form.get("role"))
-    if not name or len(name) > 200 or not name.isprintable():
-        return await _show(page, status=422, problems={"key-name": "Give the key a name of at most 200 characters"})
-    if role in ROLES:
-        page.caller.must_be(role)
-    pepper = page.request.app.state.pepper
-    made = await create_api_key(page.parts, page.org_id, pepper, name=name, role=role)
-    return page.show(
-        "pages/secret.html", title="API key", what="API key", name=name, secret=made.plain, link=None, member=None
-    )
+async def people_of(page: Page) -> dict[str, Member]:
+    """The members by id."""
+    async with page.parts.db.work(page.org_id) as work:
+        return {one.id: one for one in (await list_members(work, Paging(limit=MAX_ROWS))).items}
 
 
-@router.post("/access/api-keys/{key_id}/revoke")
-async def revoke_key(page: AdminPage, key_id: str) -> Response:
-    """Make a key useless at once."""
-    revoked = await revoke_api_key(page.parts, page.org_id, key_id, caller=page.caller)
-    return page.go("/access", f"The key {revoked.name} does not work any more.")
+def person(people: Mapping[str, Member], member_id: str) -> str:
+    """A member by name or address; by id if they are none any more."""
+    found = people.get(member_id)
+    return member_id if found is None else found.name or found.email
+
+
+async def _fetch(page: Page, paging: Paging) -> JsonRow:
+    async with page.parts.db.work(page.org_id) as work:
+        return listing(await list_members(work, paging), member_row)
 
 
 async def _show(
     page: Page, *, status: int = 200, problems: dict[str, str] | None = None, given: Any = None
 ) -> Response:
-    now, admin = page.now, page.may("admin")
     async with page.parts.db.work(page.org_id) as work:
-        members = listing(await list_members(work, Paging(limit=MAX_ROWS)), member_row)["items"]
-        whose = None if admin else page.signed_in.member.id
-        sessions = await list_sessions(work, now=now, idle=IDLE, member_id=whose)
-        found = await list_api_keys(work, Paging(limit=MAX_ROWS)) if admin else None
-    keys = [api_key_row(one, now=now) for one in found.items] if found else []
+        owned = await count_by_owner(work)
     return page.show(
         "pages/access.html",
         status=status,
         title="Access",
-        members=members,
-        people={one["id"]: one["name"] or one["email"] for one in members},
-        sessions=sessions,
-        keys=keys,
-        roles=[(role, ROLES_IN_WORDS[role]) for role in ROLES if page.may(role)],
+        members=(await _fetch(page, Paging(limit=MAX_ROWS)))["items"],
+        owned=owned,
+        roles=roles_of(page),
         problems=problems or {},
         given=given or {},
         api=ApiCall("/v1/members"),
@@ -139,5 +139,5 @@ async def _show_link(page: Page, invited: Invited) -> Response:
     link = invited.link.url(page.parts.public_url)
     return page.show(
         "pages/secret.html", title="Sign-in link", what="sign-in link", name=invited.member.email, secret=link,
-        link=invited.link, member=invited.member,
+        link=invited.link, member=invited.member, ends=None,
     )  # fmt: skip

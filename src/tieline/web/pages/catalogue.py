@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter
@@ -18,7 +17,7 @@ from tieline.store.listing import Paging
 from tieline.web.listing import MAX_ROWS, Column, Filter, Listed, answer_csv, read_asked
 from tieline.web.page import AnyPage, ApiCall
 from tieline.web.route import ConsoleRoute
-from tieline.web.words import counted, word
+from tieline.web.words import every, word
 
 router = APIRouter(route_class=ConsoleRoute)
 
@@ -54,7 +53,6 @@ _WAYS = {
     "web_identity": "Role by web identity, without a secret",
     "workspace_token": "Workspace access token",
 }
-_STEPS = ((timedelta(days=1), "day"), (timedelta(hours=1), "hour"), (timedelta(minutes=1), "minute"))
 
 
 @router.get("/catalogue")
@@ -125,15 +123,6 @@ def way_name(provider: Provider[Any], auth: Auth) -> str:
     """What a way to authenticate is called for people."""
     told = _WAYS.get(auth.slot) or _WAYS.get(auth.kind) or word(auth.slot)
     return told.format(provider.name)
-
-
-def every(period: timedelta) -> str:
-    """How often, in words: "every 6 hours"."""
-    for step, name in _STEPS:
-        if period >= step and not period % step:
-            count = period // step
-            return f"every {name}" if count == 1 else f"every {counted(count, name)}"
-    return f"every {counted(int(period.total_seconds()), 'second')}"
 
 
 def _row(catalog: Catalog, provider: Provider[Any]) -> JsonRow:

@@ -17,6 +17,7 @@ from tieline.flows.context import external_id
 from tieline.flows.issuer import subject_of
 from tieline.flows.returns import callback_url
 from tieline.flows.setup import way_row
+from tieline.flows.tickets import LIFETIME
 from tieline.sdk.auth import Auth, Redirects
 from tieline.sdk.provider import Provider
 from tieline.store.connections import Connection, get_connection
@@ -121,7 +122,7 @@ async def begin(
         provider=provider,
         standing=standing,
         away=page.at(begun.url.removeprefix(page.parts.public_url)),
-        minutes=authorize.LIFETIME.seconds // 60,
+        minutes=LIFETIME.seconds // 60,
         scopes=way_row(provider, auth, public_url=page.parts.public_url)["scopes"],
     )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.datastructures import QueryParams
 from starlette.responses import Response, StreamingResponse
 
+from tieline.catalog import load_frameworks
 from tieline.flows.materialize import materialize
 from tieline.flows.pack import open_pack
 from tieline.flows.views import JsonRow, evidence_detail, evidence_row, listing
@@ -15,7 +18,7 @@ from tieline.store import evidence as store
 from tieline.store.connections import get_connection
 from tieline.store.listing import Paging
 from tieline.web.choices import choices_of, end_of_day, tell
-from tieline.web.data import pretty
+from tieline.web.data import pairs, pretty
 from tieline.web.listing import PAGE_SIZE, Asked, Column, Filter, Listed, answer_csv, read_asked
 from tieline.web.page import AdminPage, AnyPage, ApiCall, Page
 from tieline.web.route import ConsoleRoute
@@ -52,7 +55,7 @@ async def show_all_evidence(page: AnyPage) -> Response:
         listed=Listed(asked, found["items"], found["next"], _COLUMNS),
         rows=found["items"],
         as_of=as_of,
-        api=None if as_of else asked.api("/v1/evidence"),
+        api=_api(asked, before),
     )
 
 
@@ -63,15 +66,18 @@ async def show_evidence(page: AnyPage, evidence_id: str) -> Response:
         found = await store.get_evidence(work, evidence_id)
         row = evidence_detail(found, await store.get_provenance(work, found.run_id))
         connection = await get_connection(work, found.connection_id)
+        place = await store.find_place(work, found)
     return page.show(
         "pages/evidence.html",
         title="Statement",
         row=row,
         label=found.content.get("entity", {}).get("label") or found.external_id,
-        values=tell(found.content.get("values") or {}),
+        values=pairs(found.content.get("values") or {}),
         content=pretty(found.content),
         source=pretty(row["provenance"]["content"]) if row["provenance"] else None,
+        origin=_origin(row["provenance"]["content"]) if row["provenance"] else None,
         connection=connection,
+        place=place,
         api=ApiCall(f"/v1/evidence/{evidence_id}"),
     )
 
@@ -97,6 +103,28 @@ async def judge_anew(page: AdminPage, connection_id: str) -> Response:
     return page.go(f"/evidence?connection_id={connection_id}", told)
 
 
+def _origin(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a provenance says, with nothing missing, so that one of an earlier release is shown too."""
+    query, scope = content.get("query") or {}, content.get("scope") or {}
+    return {
+        "account": content.get("account") or {},
+        "operation": query.get("title") or content.get("operation") or "",
+        "source": query.get("source") or "",
+        "cause": content.get("cause") or "",
+        "started_at": content.get("started_at"),
+        "options": tell(scope.get("options") or {}),
+        "granted": scope.get("granted") or [],
+    }
+
+
+def _api(asked: Asked, before: datetime | None) -> ApiCall:
+    """The API call that gives these rows."""
+    query = {name: value for name, value in asked.set.items() if name != "as_of"}
+    if before:
+        query["before"] = before.isoformat().replace("+00:00", "Z")
+    return ApiCall("/v1/evidence", query | ({"cursor": asked.cursor} if asked.cursor else {}))
+
+
 async def _read(page: Page, query: QueryParams) -> tuple[Asked, dict[str, str | None], datetime | None]:
     """What is asked for: as such, by the names of the columns, and until when; raises `Invalid`."""
     asked = read_asked(query, await _filters(page, query))
@@ -113,6 +141,7 @@ async def _filters(page: Page, query: QueryParams) -> list[Filter]:
         providers, connections = await choices_of(work, page, query)
     return [
         Filter("status", "Says", [("supports", "Supports"), ("contradicts", "Contradicts")]),
+        Filter("framework", "Framework", [(one.slug, one.name) for one in load_frameworks().values()]),
         Filter("control", "Control"),
         Filter("check", "Check", checks),
         Filter("provider", "Provider", providers),

@@ -10,11 +10,10 @@ from starlette.responses import Response
 
 from tieline.api.v1.keys import AT_ONCE
 from tieline.flows.audit import record
-from tieline.flows.parts import Parts
+from tieline.flows.platform import look_at_platform, worker_row
 from tieline.flows.rewrap import KeyUsage, list_keys, rewrap
 from tieline.flows.views import organization_row
-from tieline.store.admission import EngineCounts, engine_counts, next_due
-from tieline.store.organizations import list_organizations
+from tieline.store.admission import EngineCounts
 from tieline.web.charts import Share
 from tieline.web.page import ApiCall, OperatorPage
 from tieline.web.route import ConsoleRoute
@@ -24,28 +23,33 @@ router = APIRouter(route_class=ConsoleRoute)
 
 TOO_LONG = timedelta(minutes=5)
 """After how long a wait means that no worker, or too few, take up what is due."""
+SOURCES = {"environment": "Environment", "file": "File", "command": "Command", "default": "Default"}
+ROLES = {"server": "Server", "worker": "Worker", "mounted": "Within another app", "command": "A command that waits"}
+"""How a process with an engine was started."""
 
 
 @router.get("/operator")
 async def show_operator(page: OperatorPage) -> Response:
     """Show how this Tieline stands."""
-    async with page.parts.db.system() as work:
-        counts, due = await engine_counts(work, now=page.now), await next_due(work)
-        organizations = await list_organizations(work)
+    seen = await look_at_platform(page.parts)
     keys = await list_keys(page.parts)
     former = sum(one.in_use for one in keys if not one.current)
     return page.show(
         "pages/operator.html",
         title="Operator",
-        counts=counts,
-        due=due,
-        verdict=judge_engine(counts, page.now),
+        seen=seen,
+        verdict=judge_engine(seen.counts, len(seen.alive), page.now),
+        workers=[worker_row(one, page.now) for one in seen.workers],
+        hours=[(f"{hour:%H:%M}", jobs) for hour, jobs in seen.hours],
         keys=[asdict(one) for one in keys],
         shares=_shares(keys),
         former=former,
         reachable=any(one.current for one in keys),
-        organizations=[organization_row(one) for one in organizations],
-        settings=settings_of(page.parts),
+        organizations=[organization_row(one) for one in seen.all_organizations],
+        settings=page.parts.settings,
+        sources=SOURCES,
+        roles=ROLES,
+        provider_name=lambda slug: found.name if (found := page.parts.catalog.providers.get(slug)) else slug,
         api=ApiCall("/v1/engine"),
     )
 
@@ -62,30 +66,19 @@ async def rewrap_values(page: OperatorPage) -> Response:
     return page.go("/operator", told)
 
 
-def judge_engine(counts: EngineCounts, now: datetime) -> tuple[str, str]:
+def judge_engine(counts: EngineCounts, alive: int, now: datetime) -> tuple[str, str]:
     """How the workers do: a tone, and a sentence."""
+    if not alive:
+        return "bad", "No worker runs, so nothing is read. Start one: tieline serve, or tieline worker beside it."
     if not counts.waiting:
         return "good", "Nothing that is due waits for a worker."
     waits = counts.oldest is not None and now - counts.oldest > TOO_LONG
     if counts.oldest and waits and not counts.held:
-        told = f"The oldest has been due since {ago(counts.oldest, now)}, and nothing runs. Is a worker running?"
-        return "bad", f"{told} Start one: tieline serve --role worker."
+        told = f"The oldest has been due since {ago(counts.oldest, now)}, and nothing runs."
+        return "bad", f"{told} See the workers' logs, or start another: tieline worker."
     if waits:
         return "warn", "More is due than the workers carry out. Start another, or give each more slots."
     return "good", "What is due is being taken up."
-
-
-def settings_of(parts: Parts) -> list[tuple[str, str, str]]:
-    """What the settings made of the parts: name, value in force, meaning. None of them is a secret."""
-    return [
-        ("Public address", parts.public_url, "Where browsers and providers reach this Tieline"),
-        ("Return origins", ", ".join(sorted(parts.return_origins)) or "none", "Where else people are sent back to"),
-        ("Brake", f"{parts.brake_share:.0%}", "A run that would remove a larger share stops and asks"),
-        ("Private addresses", ", ".join(map(str, parts.policy.allowed)) or "none", "That connections may reach"),
-        ("Single sign-on", parts.sso.issuer if parts.sso else "off", "Where members sign in besides by link"),
-        ("OAuth apps", ", ".join(sorted(parts.apps)) or "none", "Providers with an app of this installation"),
-        ("Other hosts", ", ".join(sorted(parts.hosts)) or "none", "Providers that are reached at another address"),
-    ]
 
 
 def _shares(keys: list[KeyUsage]) -> list[Share]:

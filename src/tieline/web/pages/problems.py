@@ -12,6 +12,7 @@ from tieline.errors import NotAllowed, TielineError
 from tieline.flows.parts import Parts
 from tieline.web.page import Visit
 
+_BY_SLUG = {"form-refused": "This form has expired", "of-another-organization": "You are in another organization now"}
 _TITLES = {
     403: "You may not do this",
     404: "Not found",
@@ -27,7 +28,7 @@ def show_problem(request: Request, error: TielineError) -> Response:
     """The page of an error. It shows no navigation: whoever is signed in is not looked up again."""
     parts: Parts = request.app.state.parts
     failed = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    title = "This form has expired" if error.slug == "form-refused" else _TITLES.get(error.status, "That did not work")
+    title = _BY_SLUG.get(error.slug) or _TITLES.get(error.status, "That did not work")
     return Visit(request, parts).show(
         "pages/problem.html",
         status=error.status,

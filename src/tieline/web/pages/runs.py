@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -22,7 +20,8 @@ from tieline.web.listing import MAX_ROWS, Column, Filter, show_list
 from tieline.web.page import AnyPage, ApiCall, MemberPage, Page
 from tieline.web.route import ConsoleRoute
 from tieline.web.templating import render
-from tieline.web.words import counted, word
+from tieline.web.timeline import draw
+from tieline.web.words import word
 
 router = APIRouter(route_class=ConsoleRoute)
 
@@ -66,23 +65,6 @@ _ADVICE = {
 _SOME_ADVICE = "Try again. If it stays, give this run's id to whoever runs this Tieline."
 
 
-@dataclass(frozen=True)
-class Span:
-    """A stretch of a run's time; a wait is grey."""
-
-    label: str
-    seconds: float
-    wait: bool
-
-    @property
-    def told(self) -> str:
-        """How long, in words."""
-        if self.seconds < 60:
-            return f"{self.seconds:.1f} s"
-        minutes, seconds = divmod(round(self.seconds), 60)
-        return f"{minutes} min {seconds} s" if minutes < 60 else f"{counted(minutes // 60, 'hour')} {minutes % 60} min"
-
-
 @router.get("/runs")
 async def show_runs(page: AnyPage) -> Response:
     """List runs."""
@@ -118,8 +100,8 @@ async def show_runs(page: AnyPage) -> Response:
 async def show_run(page: AnyPage, run_id: str) -> Response:
     """Show one run."""
     run, name = await _find(page, run_id)
-    title = _title(page, run.provider, run.operation)
-    return page.show("pages/run.html", title=title, api=ApiCall(f"/v1/runs/{run.id}"), name=name, **_told(page, run))
+    title, (_, shown) = _title(page, run.provider, run.operation), await _told(page, run_id)
+    return page.show("pages/run.html", title=title, api=ApiCall(f"/v1/runs/{run.id}"), name=name, **shown)
 
 
 @router.get("/runs/{run_id}/live")
@@ -128,9 +110,8 @@ async def follow_run(page: AnyPage, run_id: str) -> Response:
     await _find(page, run_id)
 
     async def look() -> tuple[str, bool]:
-        async with page.parts.db.work(page.org_id) as work:
-            run = await store.get_run(work, run_id)
-        return render("parts/run.html", page=page, **_told(page, run)), run.status not in UNFINISHED
+        run, shown = await _told(page, run_id)
+        return render("parts/run.html", page=page, **shown), run.status not in UNFINISHED
 
     return live.stream(page, look)
 
@@ -180,29 +161,15 @@ async def release_run(page: MemberPage, run_id: str) -> Response:
     return page.go(f"/runs/{run.id}", "The run goes on, and removes what it did not see.")
 
 
-def spans_of(run: Run, now: datetime) -> list[Span]:
-    """How a run's time went: waiting for a worker, reading, and if it waits for the provider just now, that.
-
-    Waits in the midst of a run that went on since are not recorded: they are part of its reading.
-    """
-    begun, ended = run.started_at, run.finished_at
-    spans = [Span("Waited for a worker", _seconds(run.created_at, begun or ended or now), wait=True)]
-    if begun:
-        label = "Read, with the waits in between" if run.attempts > 1 else "Read"
-        spans.append(Span(label, _seconds(begun, ended or now), wait=False))
-    if run.resume_at and not ended:
-        spans.append(Span("Goes on in", _seconds(now, run.resume_at), wait=True))
-    return [one for one in spans if one.seconds > 0]
-
-
-def _told(page: Page, run: Run) -> dict[str, Any]:
-    """What the moving part of a run's page shows."""
-    return {
+async def _told(page: Page, run_id: str) -> tuple[Run, dict[str, Any]]:
+    """A run, and what the moving part of its page shows."""
+    run, spans = await flow.read_spans(page.parts, page.org_id, run_id)
+    return run, {
         "run": run_row(run),
         "unfinished": run.status in UNFINISHED,
         "mapped": run.created + run.changed + run.unchanged,
         "advice": _ADVICE.get(run.error_slug or "", _SOME_ADVICE),
-        "spans": spans_of(run, page.now),
+        "timeline": draw(run, spans, page.now),
     }
 
 
@@ -225,7 +192,3 @@ def _title(page: Page, provider: str, operation: str) -> str:
         return f"{provider}: {operation}"
     title = next((one.title for one in found.operations if one.id == operation), operation)
     return f"{found.name}: {title}"
-
-
-def _seconds(begin: datetime, end: datetime) -> float:
-    return max((end - begin).total_seconds(), 0.0)

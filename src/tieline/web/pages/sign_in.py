@@ -1,22 +1,28 @@
-"""Signing in: by a link that works once, or at the OpenID provider; and signing out.
+"""Signing in: by a link that works once, or at the OpenID provider (by a passkey: see `passkeys`); and signing out.
 
 A link is not used up by opening it, for mail filters and chat previews open links too: the person presses the button.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from tieline.access.sessions import ABSOLUTE, cookie_name
+from tieline.access.actor import acting_as
+from tieline.access.passkeys import site_of
+from tieline.access.sessions import SignedIn, cookie_name
 from tieline.errors import Invalid, NotFound
 from tieline.flows import sign_in as flow
+from tieline.flows.parts import Parts
 from tieline.flows.sign_in import Begun
 from tieline.flows.sso import LIFETIME, begin_sso, finish_sso
+from tieline.web.aside import Aside, keep_aside, look_aside, make_current
+from tieline.web.cookies import forget, is_secure
 from tieline.web.forms import errors_of
-from tieline.web.page import AnyPage, AnyVisit, Visit, is_secure
+from tieline.web.page import AnyPage, AnyVisit, Visit, session_cookie
 from tieline.web.returns import local_path
 from tieline.web.route import ConsoleRoute, FormRefused
 
@@ -27,11 +33,13 @@ _TRIP = "tieline_sso"
 
 @router.get("/sign-in")
 async def show_sign_in(visit: AnyVisit) -> Response:
-    """Say how to sign in."""
+    """Say how to sign in, or where this browser is signed in to already; with `another`, how to sign in beside that."""
     back = local_path(visit.request.query_params.get("next", "/"))
-    if visit.signed_in:
+    if visit.signed_in and "another" not in visit.request.query_params:
         return RedirectResponse(visit.at(back), 303)
-    return visit.show("pages/sign_in.html", title="Sign in", sso=visit.parts.sso, back=back)
+    return visit.show(
+        "pages/sign_in.html", title="Sign in", sso=visit.parts.sso, site=site_of(visit.parts.public_url), back=back
+    )
 
 
 @router.get("/sign-in/link/{token}")
@@ -58,7 +66,7 @@ async def use_link(visit: AnyVisit) -> Response:
         offered = await flow.look_at_link(visit.parts, token)
         context: dict[str, Any] = {"offered": offered, "token": token, "problems": errors_of(error), "given": given}
         return visit.show("pages/link.html", status=422, title="Sign in", **context)
-    return await _enter(visit, begun, "/")
+    return await enter(visit, begun, "/")
 
 
 @router.get("/sign-in/sso")
@@ -81,30 +89,51 @@ async def come_back(visit: AnyVisit, request: Request) -> Response:
         dict(pairs),
         request.cookies.get(_TRIP),
         user_agent=request.headers.get("user-agent", ""),
+        besides=[one.organization.id for one in (visit.signed_in, *visit.beside) if one],
     )
-    answer = await _enter(visit, begun, back)
+    answer = await enter(visit, begun, back)
     answer.delete_cookie(_TRIP, path="/")
     return answer
 
 
 @router.post("/sign-out")
 async def sign_out(page: AnyPage) -> Response:
-    """End the session, and let the browser forget its cookie."""
-    await flow.end_session(page.parts, page.org_id, page.signed_in.session.id, caller=page.caller)
+    """End the session here, or in every organization; of what is left the one used last comes into force."""
+    beside = await look_aside(page.request, page.parts)
+    ended = [page.signed_in]
+    if page.form.get("all"):
+        ended, beside = [page.signed_in, *page.beside], []
+    for one in ended:
+        await _end(page.parts, one)
+    here = page.signed_in.organization.name
+    if beside:
+        first, *rest = beside
+        answer = page.go("/", f"You are signed out of {here}. This is {first.signed_in.organization.name}.")
+        make_current(page.parts, answer, first.plain)
+        keep_aside(page.request, page.parts, answer, [one.plain for one in rest])
+        return answer
     answer = RedirectResponse(page.at("/sign-in"), 303)
-    answer.delete_cookie(cookie_name(secure=is_secure(page.parts)), path="/", secure=is_secure(page.parts))
+    forget(page.parts, answer, cookie_name(secure=is_secure(page.parts)))
+    keep_aside(page.request, page.parts, answer, [])
     return answer
 
 
-async def _enter(visit: Visit, begun: Begun, path: str) -> Response:
-    """The new session's cookie, and on; a session that the browser had before ends."""
+async def enter(visit: Visit, begun: Begun, path: str) -> Response:
+    """The new session's cookie, and on. A session that the browser had in this organization ends; those in others stay, aside."""
+    beside = await look_aside(visit.request, visit.parts)
     if visit.signed_in:
-        try:
-            former = visit.signed_in
-            await flow.end_session(visit.parts, former.organization.id, former.session.id, caller=former.caller)
-        except NotFound:
-            pass  # it ended by itself in between
+        beside = [Aside(visit.signed_in, session_cookie(visit) or ""), *beside]
+    for one in beside:
+        if one.signed_in.organization.id == begun.session.org_id:
+            await _end(visit.parts, one.signed_in)
     answer = RedirectResponse(visit.at(path), 303)
-    name = cookie_name(secure=is_secure(visit.parts))
-    visit.keep(answer, name, begun.cookie, seconds=int(ABSOLUTE.total_seconds()))
+    make_current(visit.parts, answer, begun.cookie)
+    kept = [one.plain for one in beside if one.signed_in.organization.id != begun.session.org_id]
+    keep_aside(visit.request, visit.parts, answer, kept)
     return answer
+
+
+async def _end(parts: Parts, signed_in: SignedIn) -> None:
+    """End a session as whose it is; it may have ended by itself in between."""
+    with acting_as(signed_in.member.id), suppress(NotFound):
+        await flow.end_session(parts, signed_in.organization.id, signed_in.session.id, caller=signed_in.caller)

@@ -12,6 +12,11 @@ document.addEventListener("click", async (event) => {
   if (said) said.textContent = button.dataset.done;
 });
 
+document.addEventListener("htmx:config:request", (event) => {
+  const { organization } = document.body.dataset; // so that no page shows parts of what another organization's has
+  if (organization) event.detail.ctx.request.headers["Tieline-Organization"] = organization;
+});
+
 const follow = (part) => {
   const source = new EventSource(part.dataset.live);
   source.addEventListener("part", (event) => htmx.swap({ sourceElement: part, target: part, text: event.data, swap: "innerMorph" }));

@@ -10,7 +10,14 @@ revision = "0001"
 down_revision = None
 branch_labels = ("pre",)
 
-SCRIPTS = ("0001_roles.sql", "0001_tables.sql", "0001_queue.sql", "0001_security.sql")
+SCRIPTS = (
+    "0001_roles.sql",
+    "0001_tables.sql",
+    "0001_queue.sql",
+    "0001_security.sql",
+    "0001_tallies.sql",
+    "0001_counts.sql",
+)
 
 
 def upgrade() -> None:

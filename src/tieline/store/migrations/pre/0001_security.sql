@@ -6,9 +6,9 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'audit_checkpoints', 'audit_entries', 'audit_heads', 'connections', 'credentials', 'entities', 'evidence', 'finding_events', 'findings',
-                                'idempotency_keys', 'links', 'members', 'oauth_apps', 'outbox', 'provenances', 'rate_budgets', 'rejections', 'revocations', 'run_pages',
-                                'runs', 'schedules', 'sessions', 'sign_in_links']
+    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'audit_checkpoints', 'audit_entries', 'audit_heads', 'connect_sessions', 'connections', 'credentials', 'entities', 'entity_counts', 'entity_versions', 'evidence', 'finding_events', 'findings',
+                                'idempotency_keys', 'links', 'members', 'mentions', 'oauth_apps', 'outbox', 'passkeys', 'provenances', 'rate_budgets', 'rejections', 'revocations', 'run_pages',
+                                'run_spans', 'runs', 'schedules', 'sessions', 'sign_in_links', 'tallies']
     LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
@@ -18,10 +18,10 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT ON %I TO tieline_app', name);
     END LOOP;
 
-    -- What is history is never changed: no UPDATE or DELETE on evidence, provenances, finding_events, outbox, audit_entries
-    -- and audit_checkpoints.
-    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'connections', 'credentials', 'entities', 'findings', 'idempotency_keys', 'links', 'members', 'oauth_apps',
-                                'rate_budgets', 'rejections', 'revocations', 'run_pages', 'runs', 'schedules', 'sessions', 'sign_in_links']
+    -- What is history is never changed: no UPDATE or DELETE on entity_versions, evidence, provenances, finding_events, outbox,
+    -- audit_entries and audit_checkpoints.
+    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'connect_sessions', 'connections', 'credentials', 'entities', 'entity_counts', 'findings', 'idempotency_keys', 'links', 'members', 'mentions', 'oauth_apps',
+                                'passkeys', 'rate_budgets', 'rejections', 'revocations', 'run_pages', 'run_spans', 'runs', 'schedules', 'sessions', 'sign_in_links', 'tallies']
     LOOP
         EXECUTE format('GRANT UPDATE, DELETE ON %I TO tieline_app', name);
     END LOOP;
@@ -64,6 +64,11 @@ CREATE POLICY platform ON revocations TO tieline_system USING (true);
 GRANT SELECT (id, org_id, due_at) ON revocations TO tieline_system;
 CREATE POLICY platform ON attempts TO tieline_system USING (true);
 GRANT SELECT (expires_at), DELETE ON attempts TO tieline_system;
+CREATE POLICY platform ON connect_sessions TO tieline_system USING (true);
+GRANT SELECT (expires_at), DELETE ON connect_sessions TO tieline_system;
+-- Retention takes versions away by their kind and age, without seeing what they say.
+CREATE POLICY platform ON entity_versions TO tieline_system USING (true);
+GRANT SELECT (entity_id, kind, until), DELETE ON entity_versions TO tieline_system;
 -- Which organizations an address is a member of, for whoever signs in elsewhere; and what nobody can use any more.
 CREATE POLICY platform ON members FOR SELECT TO tieline_system USING (true);
 GRANT SELECT (id, org_id, email, status) ON members TO tieline_system;
@@ -80,5 +85,10 @@ GRANT SELECT (id, org_id, connection_id, slot, version, serial, sealed, key_id),
 GRANT SELECT (id, org_id, connection_id, slot, version, serial, sealed, key_id), UPDATE (sealed, key_id) ON revocations TO tieline_system;
 GRANT SELECT (id, org_id, version, sealed, key_id), UPDATE (sealed, key_id) ON oauth_apps TO tieline_system;
 GRANT SELECT (id, org_id, sealed, key_id), UPDATE (sealed, key_id) ON attempts TO tieline_system;
+GRANT SELECT (id, org_id, sealed, key_id), UPDATE (sealed, key_id) ON connect_sessions TO tieline_system;
+-- What browsers are to sign belongs to nobody yet, and no organization reaches it.
+GRANT SELECT, INSERT, UPDATE, DELETE ON passkey_challenges TO tieline_system;
 -- Issuer keys belong to the platform, and no organization reaches them.
 GRANT SELECT, INSERT, DELETE, UPDATE (sealed, key_id) ON issuer_keys TO tieline_system;
+-- So do workers, and what they count.
+GRANT SELECT, INSERT, UPDATE, DELETE ON workers, worker_hours TO tieline_system;

@@ -1,0 +1,147 @@
+"""The bench: a process beside this one in which mappings are tried that nobody has vouched for.
+
+The CEL engine bounds the steps of loops and the depth of data, but neither the time nor the memory of one evaluation, and it holds
+the interpreter's lock meanwhile: a text that is replaced into itself a few times fills any machine. So a trial runs apart, with
+1 GiB at most, and whoever takes longer than a few seconds is ended with the process; the next trial gets a new one. The process has
+no settings, no keys and no database, ends with the one that began it, and stays at hand in between: to begin takes half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import orjson
+
+from tieline.errors import Conflict, Invalid
+from tieline.stages.trial import Outcome, Trial, answer, read_outcomes, write_trials
+
+MOST_BYTES = 1 << 30
+SECONDS = 5.0
+"""How long trials may take together; a plain one of 200 records takes a few hundredths."""
+
+_BEGINS_WITHIN = 30.0
+_TURN_WITHIN = 10.0
+_READY, _FAILED = b"ready\n", b"null\n"
+_KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+
+
+@dataclass
+class Bench:
+    """One process at most, and one trial in it at a time; it is begun by the first."""
+
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    process: subprocess.Popen[bytes] | None = None
+
+    async def carry_out(self, trials: Sequence[Trial], *, seconds: float = SECONDS) -> list[list[Outcome]]:
+        """The outcomes of each trial; raises `Invalid` for what takes too much, `Conflict` when others take long."""
+        line = write_trials(trials)
+        try:
+            await asyncio.wait_for(self.gate.acquire(), _TURN_WITHIN)
+        except TimeoutError:
+            raise Conflict("Others are trying mappings just now", advice="Try again in a moment.") from None
+        try:
+            told = await asyncio.to_thread(self._ask, line, seconds)
+        finally:
+            self.gate.release()
+        return read_outcomes(orjson.loads(told))
+
+    def _ask(self, line: bytes, seconds: float) -> bytes:
+        with self.lock:
+            process = self._begun()
+            told, late = _exchange(process, line, seconds)
+            if told == _FAILED:
+                raise RuntimeError("a trial failed; it is no fault of the mapping")
+            if told and not late:
+                return told
+            _end(process)
+        if late:
+            raise Invalid(
+                f"The mapping takes longer than {seconds:g} seconds", advice="Use fewer loops, or loops over less."
+            )
+        raise Invalid("The mapping needs too much memory", advice="Use less that makes texts or lists longer.")
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        """The process, a new one if there is none any more."""
+        if self.process is None or self.process.poll() is not None:
+            environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "tieline.stages.bench"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+            weakref.finalize(self, _end, self.process)
+            told, _ = _exchange(self.process, b"", _BEGINS_WITHIN)
+            if told != _READY:
+                _end(self.process)
+                raise RuntimeError("the process for trials does not begin")
+        return self.process
+
+
+def _exchange(process: subprocess.Popen[bytes], line: bytes, seconds: float) -> tuple[bytes, bool]:
+    """Send a line and read one; nothing where the process ended, and whether that was for the time that it took."""
+    late = threading.Event()
+
+    def end_it() -> None:
+        late.set()
+        process.kill()
+
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("the process for trials has no pipes")
+    timer = threading.Timer(seconds, end_it)
+    timer.start()
+    try:
+        if line:
+            process.stdin.write(line + b"\n")
+            process.stdin.flush()
+        return process.stdout.readline(), late.is_set()
+    except OSError:  # it has ended
+        return b"", late.is_set()
+    finally:
+        timer.cancel()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):
+            if pipe:
+                pipe.close()
+    process.wait()
+
+
+def main() -> None:
+    """Answer line by line, until standard input ends; a trial that needs too much memory ends it."""
+    with suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    sys.stdout.buffer.write(_READY)
+    sys.stdout.buffer.flush()
+    for line in sys.stdin.buffer:
+        sys.stdout.buffer.write(_answered(line))
+        sys.stdout.buffer.flush()
+
+
+def _answered(line: bytes) -> bytes:
+    try:
+        return answer(line) + b"\n"
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  told on the other side, where there is a log
+        return _FAILED
+
+
+if __name__ == "__main__":
+    main()
