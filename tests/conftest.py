@@ -25,6 +25,19 @@ from tieline.store.migrate import migrate
 from tieline.store.organizations import Organization, create_organization
 from tieline.vault import LocalKeyRing, Vault
 
+TOGETHER = ("api", "audit", "cli", "leaks", "web")
+"""Folders whose tests share what takes long to furnish: each is given to one process, so that it is furnished once."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of such a folder together."""
+    here = Path(__file__).parent
+    for item in items:
+        for folder in TOGETHER:
+            if item.path.is_relative_to(here / folder):
+                item.add_marker(pytest.mark.xdist_group(folder))
+
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
@@ -42,6 +55,8 @@ def server(place: Path) -> Iterator[str]:
         yield url
         return
     with running(place / "data", state_dir=place / "state") as started:
+        # What a crash of the machine would lose does not matter here; those of processes lose nothing by it.
+        asyncio.run(_run(started.url, "ALTER ROLE ALL SET synchronous_commit = off"))
         yield started.url
 
 

@@ -34,7 +34,7 @@ ALWAYS = (
     "response_schema_conformance",
     "response_headers_conformance",
 )
-EXAMPLES = {GenerationMode.POSITIVE: 4, GenerationMode.NEGATIVE: 6}
+EXAMPLES = {GenerationMode.POSITIVE: 2, GenerationMode.NEGATIVE: 4}
 
 
 @pytest.fixture(scope="module")
