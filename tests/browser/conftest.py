@@ -18,7 +18,7 @@ loop of the session (this file sees to that), on which the server runs too, so f
 
 `page.wait_for_function` does not work: it evaluates text, which the policy forbids; `expect` and `page.evaluate` do.
 
-`assert`s on locators: `from playwright.async_api import expect`; it waits up to 10 s and is quick when the thing is there.
+`assert`s on locators: `from playwright.async_api import expect`; it waits up to 30 s and is quick when the thing is there.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tests.emulators.npm import MissingCounterpartError
 
 from tieline.access.roles import Role
 
-PATIENCE = 10_000
+PATIENCE = 30_000
 HERE = Path(__file__).parent
 expect.set_options(timeout=PATIENCE)
 
