@@ -1,4 +1,4 @@
-"""How long the server takes for each screen of the console, in an organization with 100,000 entities and 10,000 findings.
+"""How long the server takes for each screen of the console, in an organization of some 100,000 entities.
 
     python benchmarks/console.py [--people 16000] [--rounds 30] [--data DIRECTORY]
 
@@ -104,7 +104,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--people", type=int, default=16_000, help="the company's size; an entity comes to 6.5 a person"
+        "--people", type=int, default=16_000, help="the company's size; there are about six entities to a person"
     )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--data", type=Path, help="the data directory of an earlier run")
