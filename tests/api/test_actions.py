@@ -24,7 +24,7 @@ CONTROL = {"X-Sandbox-Control": SANDBOX_TOKEN}
 @pytest.fixture
 async def spoil(sandbox_url: str) -> AsyncIterator[Callable[..., Any]]:
     """Script the sandbox's answers; they are good again at the end, or when called with nothing."""
-    async with httpx2.AsyncClient(headers=CONTROL, trust_env=False) as control:
+    async with httpx2.AsyncClient(headers=CONTROL, trust_env=False, timeout=60) as control:
 
         async def script(**rule: Any) -> None:
             rules = [rule] if rule else []

@@ -113,7 +113,7 @@ async def test_rolling_back_to_a_credential_that_is_refused_changes_nothing(
     await account.post("rotate", {"credential": {"token": SANDBOX_TOKEN}})
     before = await account.show(), await account.held()
     rule = {"match": "/v1/me", "status": 401, "times": None}
-    async with httpx2.AsyncClient(headers={"X-Sandbox-Control": SANDBOX_TOKEN}, trust_env=False) as control:
+    async with httpx2.AsyncClient(headers={"X-Sandbox-Control": SANDBOX_TOKEN}, trust_env=False, timeout=60) as control:
         await control.post(f"{sandbox_url}/_sandbox/faults", json={"rules": [rule]})
         refused = await account.post("roll-back", status=422)
         await control.post(f"{sandbox_url}/_sandbox/faults", json={"rules": []})

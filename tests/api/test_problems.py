@@ -43,7 +43,7 @@ class AwayKeyService:
 @pytest.fixture
 async def spoil(sandbox_url: str) -> AsyncIterator[Callable[..., Any]]:
     """Script the sandbox's answers; they are good again at the end."""
-    async with httpx2.AsyncClient(headers=CONTROL, trust_env=False) as control:
+    async with httpx2.AsyncClient(headers=CONTROL, trust_env=False, timeout=60) as control:
 
         async def script(**rule: Any) -> None:
             (await control.post(f"{sandbox_url}/_sandbox/faults", json={"rules": [rule]})).raise_for_status()

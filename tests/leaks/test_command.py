@@ -150,7 +150,7 @@ async def _sign_in(tieline: Tieline, watch: Watch) -> None:
     try:
         shown = await asyncio.to_thread(started.until, lambda text: "/v1/oauth/begin/" in text, "stderr")
         (address,) = re.findall(rf"{public}/v1/oauth/begin/\S+", shown)
-        async with httpx2.AsyncClient(trust_env=False) as browser:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
             sent = await agree(browser, address)
             cookie = sent.headers["set-cookie"].split(";")[0]
             (state,) = re.findall(r"state=([^&]+)", address_in(sent.text))

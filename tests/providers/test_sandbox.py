@@ -48,8 +48,8 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def facts(url: str) -> dict[str, Any]:
     headers = {"X-Sandbox-Control": TOKEN}
-    httpx2.post(f"{url}/_sandbox/reset", headers=headers, trust_env=False).raise_for_status()
-    told: dict[str, Any] = httpx2.get(f"{url}/_sandbox/facts", headers=headers, trust_env=False).json()
+    httpx2.post(f"{url}/_sandbox/reset", headers=headers, trust_env=False, timeout=60).raise_for_status()
+    told: dict[str, Any] = httpx2.get(f"{url}/_sandbox/facts", headers=headers, trust_env=False, timeout=60).json()
     return told
 
 
@@ -132,7 +132,9 @@ async def test_a_missing_scope_stops_the_reading_and_is_no_empty_list(url: str, 
         "body": {"error": {"code": "missing_scope", "scope": "devices:read"}},
     }
     headers = {"X-Sandbox-Control": TOKEN}
-    httpx2.post(f"{url}/_sandbox/faults", json={"rules": [rule]}, headers=headers, trust_env=False).raise_for_status()
+    httpx2.post(
+        f"{url}/_sandbox/faults", json={"rules": [rule]}, headers=headers, trust_env=False, timeout=60
+    ).raise_for_status()
     devices = next(operation for operation in sandbox.operations if operation.id == "devices")
     with pytest.raises(Forbidden):
         await read(devices, url)

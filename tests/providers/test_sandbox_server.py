@@ -40,7 +40,9 @@ def serving(**choices: Any) -> Iterator[httpx2.Client]:
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False) as client:
+            with httpx2.Client(
+                base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=60
+            ) as client:
                 yield client
         finally:
             server.should_exit = True
@@ -503,7 +505,7 @@ def test_the_command_says_where_it_serves_and_ends_with_its_standard_input() -> 
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", told["url"])
         assert told["token"] == TOKEN
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        assert httpx2.get(f"{told['url']}/v1/me", headers=headers, trust_env=False).status_code == 200
+        assert httpx2.get(f"{told['url']}/v1/me", headers=headers, trust_env=False, timeout=60).status_code == 200
         assert process.stdin
         process.stdin.close()
         assert process.wait(timeout=20) == 0
@@ -513,7 +515,7 @@ def test_the_command_ends_at_sigterm_and_makes_a_token_of_its_own() -> None:
     process, told = start("--port", "0")
     with process:
         headers = {"Authorization": f"Bearer {told['token']}"}
-        assert httpx2.get(f"{told['url']}/v1/me", headers=headers, trust_env=False).status_code == 200
+        assert httpx2.get(f"{told['url']}/v1/me", headers=headers, trust_env=False, timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
     assert len(told["token"]) > 30

@@ -90,14 +90,6 @@ async def found(parts: Parts, org_id: str) -> None:
     out.print(_findings_table(parts, await _open_by_check(parts, org_id)))
 
 
-def _plural(kind: str, count: int) -> str:
-    """A kind as a word for so many."""
-    word = kind.replace("_", " ")
-    if count == 1:
-        return word
-    return f"{word[:-1]}ies" if word.endswith("y") and not word.endswith("key") else f"{word}s"
-
-
 async def _open_by_check(parts: Parts, org_id: str) -> dict[str, tuple[int, str]]:
     """For each failing check: how many open findings, and one subject as an example."""
     from tieline.store.findings import list_findings

@@ -6,30 +6,23 @@ what went wrong; where no session is known, nobody may frame it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.exceptions import HTTPException
+from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from tieline.api.problem import Absent, Failed, WrongMethod, invalid
 from tieline.connect.words import Words, choose_locale, words_of
-from tieline.errors import DatabaseError, TielineError
 from tieline.flows.parts import Parts
 from tieline.store.connect_sessions import ConnectSession
-from tieline.store.db import is_away
 from tieline.web.files import address_of
 from tieline.web.form import Form
 from tieline.web.icons import icon, mark
-from tieline.web.route import SAFE, FormRefused
+from tieline.web.route import check_origin, tell_error
 
 PACKAGE = "tieline.connect"
 POLICY = (
@@ -41,7 +34,6 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "X-Robots-Tag": "noindex",
 }
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,7 @@ class ConnectRoute(APIRoute):
 
         async def handle_as_page(request: Request) -> Response:
             try:
-                refuse_other_sites(request)
+                check_origin(request, hidden=True)  # its pages send no referrer; in any case the ticket tells
                 answer = await handle(request)
             except Exception as error:  # noqa: BLE001  told as a page here, in full in the log
                 answer = answer_error(request, error)
@@ -117,53 +109,18 @@ class ConnectRoute(APIRoute):
         return handle_as_page
 
 
-def refuse_other_sites(request: Request) -> None:
-    """Raises `FormRefused` for a form that a page of another site sends.
-
-    Our pages send no referrer, so that browsers say `Origin: null` of their forms; then `Sec-Fetch-Site` tells, and in any case the ticket.
-    """
-    if request.method in SAFE:
-        return
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None:
-        from_here = site in {"same-origin", "none"}
-    else:
-        from_here = origin in {None, "null"} or urlsplit(str(origin)).netloc == request.headers.get("host")
-    if not from_here:
-        raise FormRefused("This was not sent by a page of this Tieline")
-
-
 def answer_error(request: Request, error: Exception) -> Response:
     """The page that tells why it does not go on."""
-    told = _told(error)
+    told = tell_error(error)
     session: ConnectSession | None = getattr(request.state, "connect_session", None)
     visit = Visit(request, request.app.state.parts, session)
     return visit.show("over.html", status=told.status, slug=told.slug, step=None)
 
 
-def _told(error: Exception) -> TielineError:
-    match error:
-        case TielineError():
-            if error.status >= 500:
-                _log.warning("A page failed", extra={"slug": error.slug, "reason": error.message})
-            return error
-        case RequestValidationError():
-            return invalid(error)
-        case HTTPException(status_code=405):
-            return WrongMethod("This address does not take that")
-        case HTTPException():
-            return Absent("There is no page at this address")
-    if is_away(error):
-        _log.warning("The database is away", extra={"error": type(error).__name__})
-        return DatabaseError("The database cannot be reached just now")
-    _log.error("A page failed", exc_info=error)
-    return Failed("Something went wrong on our side")
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader(PACKAGE),
+        loader=ChoiceLoader([PackageLoader(PACKAGE), PrefixLoader({"web": PackageLoader("tieline.web")})]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -49,7 +49,6 @@ _VERDICT = (
     "CASE WHEN outcomes = '{}' THEN 'none' WHEN jsonb_path_exists(outcomes, '$.*[0] ? (@ == \"fail\")') THEN 'fail' "
     "WHEN jsonb_path_exists(outcomes, '$.*[0] ? (@ == \"unknown\")') THEN 'unknown' ELSE 'pass' END"
 )
-VERDICTS = ("fail", "unknown", "pass", "none")
 
 # No foreign keys on what pages write in bulk, here and in evidence: each would cost a look-up and a row lock for every row, and
 # the rows that they would name are written or locked by the very same transaction.

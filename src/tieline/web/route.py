@@ -69,22 +69,26 @@ def framed(answer: Response) -> Response:
     return answer
 
 
-def check_origin(request: Request) -> None:
-    """Raises `FormRefused` for a change that a page of another site asks for."""
+def check_origin(request: Request, *, hidden: bool = False) -> None:
+    """Raises `FormRefused` for a change that a page of another site asks for.
+
+    Of the forms of pages that send no referrer browsers say `Origin: null`: `hidden` lets those pass that do not tell their site besides.
+    """
     if request.method in SAFE:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         from_here = site in {"same-origin", "none"}
     else:
-        from_here = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        unnamed = origin is None or (hidden and origin == "null")
+        from_here = unnamed or urlsplit(origin).netloc == request.headers.get("host")
     if not from_here:
         raise FormRefused("This was not sent by a page of this Tieline")
 
 
 def answer_error(request: Request, error: Exception) -> Response:
     """The page that tells of an error; who is not signed in is sent to sign in, and back afterwards."""
-    told = _told(error)
+    told = tell_error(error)
     if isinstance(told, NotAuthenticated):
         return _to_sign_in(request)
     from tieline.web.pages.problems import show_problem
@@ -111,7 +115,8 @@ def _whole(request: Request, answer: Response) -> Response:
     return Response(headers={"HX-Redirect": f"{request.url.path}{query}"})
 
 
-def _told(error: Exception) -> TielineError:
+def tell_error(error: Exception) -> TielineError:
+    """The error as a page tells it; what is wrong on our side is logged, in full if nobody foresaw it."""
     match error:
         case TielineError():
             if error.status >= 500:
