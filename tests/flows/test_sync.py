@@ -151,6 +151,17 @@ async def test_a_connection_s_own_filter_leaves_records_out_and_removes_them(syn
     assert (run.status, run.skipped, run.removed) == ("succeeded", contractors, contractors)
 
 
+async def test_a_connection_s_own_expression_cannot_eat_the_worker_s_memory(synced: Bench) -> None:
+    before = len(await synced.entities("account"))
+    bomb = "['aaaaaaaaaa']" + ".map(a, a + a)" * 29 + "[0]"
+    own = {"people": {"fields": {"title": bomb}}}
+    await reconfigure(synced.parts, synced.org, synced.connection.id, overrides=own)
+    run = (await synced.sync("people"))["people"]
+    assert (run.status, run.error_slug) == ("failed", "invalid")
+    assert "too much memory" in str(run.error_message)
+    assert len(await synced.entities("account")) == before
+
+
 async def test_a_finding_that_comes_back_is_reopened(synced: Bench) -> None:
     async def override(fields: dict[str, str]) -> None:
         own = {"people": {"fields": fields}} if fields else {}

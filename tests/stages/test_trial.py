@@ -10,9 +10,11 @@ from uuid import uuid4
 import pytest
 
 from tieline.catalog import load_catalog
+from tieline.catalog.compile import compile_operation
 from tieline.errors import Invalid
 from tieline.sdk.provider import Operation
 from tieline.stages.bench import Bench
+from tieline.stages.transform import Transformed, transform
 from tieline.stages.trial import LONGEST_VALUE, Outcome, Trial, carry_out
 
 CONNECTION = uuid4()
@@ -93,3 +95,30 @@ def environment_of(bench: Bench) -> bytes:
     if not file.exists():
         pytest.skip("this system does not show a process's environment")
     return file.read_bytes()
+
+
+async def test_a_batch_comes_to_the_same_on_the_bench_as_here(bench: Bench, people: Operation) -> None:
+    own = {"filter": "payload.status != 'left'", "fields": {"title": "payload.text", "created_at": "payload.since"}}
+    plain = {"id": "per_1", "status": "active", "employment_type": "employee", "mfa_methods": ["totp"], "text": "a"}
+    records: list[Any] = [
+        plain | {"since": "2026-01-31T12:00:00+02:00"},
+        plain | {"id": "per_2", "since": "never"},
+        plain | {"id": "per_3", "status": "left"},
+        plain | {"id": "per_4", "text": "a\0b\u2028c", "since": None},
+        plain | {"id": "per_5", "text": "\ud800"},
+        plain | {"id": "per_6", "since": 1 << 70},
+        plain | {"id": "per_7", "text": 7},
+        "no object",
+    ]
+    compiled = compile_operation(load_catalog(), "sandbox", people, own)
+    about = {"connection": CONNECTION, "options": {"base_url": "http://x"}}
+    here = transform(records, compiled, **about)
+    there = await bench.transform(records, compiled, own, **about)
+    assert there.candidates == here.candidates
+    assert [one.entity.external_id for one in here.candidates.values()] == ["per_1", "per_4"]
+    assert by_reason(there) == by_reason(here)
+    assert (there.skipped, len(here.refusals)) == (here.skipped, 5) == (1, 5)
+
+
+def by_reason(made: Transformed) -> set[tuple[str, str, Any]]:
+    return {(one.field, one.reason, one.id) for one in made.refusals}

@@ -195,7 +195,11 @@ async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, che
     """Store one batch of records and the place to go on from, in one transaction."""
     connection = to_uuid(sync.connection.id, "conn")
     options, begun = sync.connection.options, sync.now
-    made = transform(batch.records, compiled, connection=connection, options=options)
+    about: dict[str, Any] = {"connection": connection, "options": options}
+    if own := sync.connection.overrides.get(sync.operation.id):
+        made = await sync.parts.bench.transform(batch.records, compiled, own, **about)
+    else:
+        made = transform(batch.records, compiled, **about)
     faults.passing("page.fetched")
     async with sync.parts.db.work(sync.hold.org_id) as work:
         await endings.take_turn(work, sync.connection)

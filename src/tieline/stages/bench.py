@@ -1,8 +1,8 @@
-"""The bench: a process beside this one in which mappings are tried that nobody has vouched for.
+"""The bench: a process beside this one in which mappings are tried, and run, that nobody has vouched for.
 
 The CEL engine bounds the steps of loops and the depth of data, but neither the time nor the memory of one evaluation, and it holds
-the interpreter's lock meanwhile: a text that is replaced into itself a few times fills any machine. So a trial runs apart, with
-1 GiB at most, and whoever takes longer than a few seconds is ended with the process; the next trial gets a new one. The process has
+the interpreter's lock meanwhile: a text that is replaced into itself a few times fills any machine. So what an organization
+wrote itself runs apart, with 1 GiB at most, and whoever takes longer than it may is ended with the process; the next gets a new one. The process has
 no settings, no keys and no database, ends with the one that began it, and stays at hand in between: to begin takes half a second.
 """
 
@@ -14,18 +14,26 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
 
 import orjson
 
+from tieline.catalog.compile import CompiledOperation
 from tieline.errors import Conflict, Invalid
-from tieline.stages.trial import Outcome, Trial, answer, read_outcomes, write_trials
+from tieline.stages.guarded import answer_batch, read_made, write_batch
+from tieline.stages.transform import Transformed, transform
+from tieline.stages.trial import Outcome, Trial, answer_trials, read_outcomes, write_trials
 
 MOST_BYTES = 1 << 30
 SECONDS = 5.0
 """How long trials may take together; a plain one of 200 records takes a few hundredths."""
+
+BATCH_SECONDS = 15.0
+"""How long a batch of a run may take; a plain one of 1,000 records takes a tenth."""
 
 _BEGINS_WITHIN = 30.0
 _TURN_WITHIN = 10.0
@@ -35,7 +43,7 @@ _KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMRO
 
 @dataclass
 class Bench:
-    """One process at most, and one trial in it at a time; it is begun by the first."""
+    """One process at most, and one trial or batch in it at a time; it is begun by the first."""
 
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -48,11 +56,32 @@ class Bench:
             await asyncio.wait_for(self.gate.acquire(), _TURN_WITHIN)
         except TimeoutError:
             raise Conflict("Others are trying mappings just now", advice="Try again in a moment.") from None
+        return read_outcomes(await self._told(line, seconds))
+
+    async def transform(
+        self,
+        records: Sequence[Any],
+        operation: CompiledOperation,
+        own: Mapping[str, Any],
+        *,
+        connection: UUID,
+        options: Mapping[str, Any],
+        seconds: float = BATCH_SECONDS,
+    ) -> Transformed:
+        """What `stages.transform` makes of a batch; raises `Invalid` for a mapping that takes too much. It waits for its turn."""
+        about: dict[str, Any] = {"connection": connection, "options": options}
+        line, unwritable = write_batch(records, operation, own, **about)
+        await self.gate.acquire()
+        made = read_made(await self._told(line, seconds))
+        made.refusals += transform(unwritable, operation, **about).refusals
+        return made
+
+    async def _told(self, line: bytes, seconds: float) -> Any:
+        """What the process answers to whoever has passed the gate."""
         try:
-            told = await asyncio.to_thread(self._ask, line, seconds)
+            return orjson.loads(await asyncio.to_thread(self._ask, line, seconds))
         finally:
             self.gate.release()
-        return read_outcomes(orjson.loads(told))
 
     def _ask(self, line: bytes, seconds: float) -> bytes:
         with self.lock:
@@ -136,7 +165,8 @@ def main() -> None:
 
 def _answered(line: bytes) -> bytes:
     try:
-        return answer(line) + b"\n"
+        asked = orjson.loads(line)
+        return orjson.dumps(answer_trials(asked) if isinstance(asked, list) else answer_batch(asked)) + b"\n"
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  told on the other side, where there is a log

@@ -1,7 +1,7 @@
 """Trial: what a mapping makes of records, by the very steps of a run, with the value of each expression told beside it.
 
 Nothing is written. What people type is tried in a process beside this one (`bench.py`), so a trial and what comes of it also have
-a form in plain JSON; `answer` is all that the other process does.
+a form in plain JSON; `answer_trials` is what the other process does.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Outcome:
 
 def write_trials(trials: Sequence[Trial]) -> bytes:
     """Trials as one line of JSON."""
-    return orjson.dumps([_written(one) for one in trials])
+    return orjson.dumps([written_trial(one) for one in trials])
 
 
 def read_outcomes(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Outcome]]:
@@ -90,10 +90,9 @@ def read_outcomes(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Out
     ]
 
 
-def answer(line: bytes) -> bytes:
-    """Carry out trials that came as JSON; the outcomes as JSON."""
-    outcomes = [[asdict(one) for one in carry_out(_read(trial))] for trial in orjson.loads(line)]
-    return orjson.dumps(outcomes)
+def answer_trials(written: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Carry out trials that came as JSON; the outcomes as such."""
+    return [[asdict(one) for one in carry_out(read_trial(trial))] for trial in written]
 
 
 def carry_out(trial: Trial) -> list[Outcome]:
@@ -149,7 +148,8 @@ def _tell(name: str, expression: Expression, variables: Mapping[str, Any]) -> To
     return Told(name, "long") if len(text) > LONGEST_VALUE else Told(name, "value", orjson.loads(text))
 
 
-def _written(trial: Trial) -> dict[str, Any]:
+def written_trial(trial: Trial) -> dict[str, Any]:
+    """A trial as JSON."""
     mappings = [
         {
             "kind": one.entity.kind,
@@ -171,7 +171,8 @@ def _written(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _read(written: Mapping[str, Any]) -> Trial:
+def read_trial(written: Mapping[str, Any]) -> Trial:
+    """A trial that came as JSON."""
     into = tuple(
         FieldMapping(KINDS[one["kind"]], one["filter"], one["fields"], drop=tuple(one["drop"]), variant=one["variant"])
         for one in written["mappings"]
