@@ -141,6 +141,8 @@ def is_conflict(error: DBAPIError) -> bool:
 
 def is_away(error: BaseException) -> bool:
     """Whether an error says that the database cannot be reached, has no free connection, or broke one off."""
+    if isinstance(error, LookupError):  # to jinja a template that is missing is an OSError too
+        return False
     if isinstance(error, OSError | TimeoutError | PoolTimeoutError | OperationalError):
         return True
     return isinstance(error, DBAPIError) and error.connection_invalidated

@@ -274,19 +274,22 @@ async def stood_before(work: Work, *, before: datetime, since: datetime, control
     return [Stood(row.check_id, row.stance, newest[row.check_id], row.entities, row.last_at) for row in rows]
 
 
+# Those that were gone are few, and listed first: to ask for each statement whether its entity was gone cost five times as much
+# before the tables had statistics.
 _STOOD = """
-    WITH newest AS (
+    WITH gone AS MATERIALIZED (
+        SELECT id FROM entities WHERE org_id = :org AND removed_at < :before
+        UNION ALL
+        SELECT entity_id FROM entity_versions
+         WHERE org_id = :org AND removed AND since < :before AND until >= :before),
+    newest AS (
         SELECT DISTINCT ON (entity_id, check_id) id, entity_id, connection_id, check_id, stance, observed_at
           FROM evidence WHERE org_id = :org AND observed_at < :before AND observed_at >= :since {}
          ORDER BY entity_id DESC, check_id DESC, id DESC)
     SELECT check_id, stance, count(*) AS entities, max(observed_at) AS last_at, max(id::text)::uuid AS newest
       FROM newest
      WHERE connection_id NOT IN (SELECT id FROM connections WHERE org_id = :org AND disconnected_at < :before)
-       AND NOT EXISTS (SELECT FROM entities
-                        WHERE entities.id = newest.entity_id AND entities.org_id = :org AND removed_at < :before)
-       AND NOT EXISTS (SELECT FROM entity_versions AS was
-                        WHERE was.entity_id = newest.entity_id AND was.org_id = :org
-                          AND was.removed AND was.since < :before AND was.until >= :before)
+       AND entity_id NOT IN (SELECT id FROM gone)
      GROUP BY check_id, stance ORDER BY check_id, stance
 """
 
