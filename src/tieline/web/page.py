@@ -8,7 +8,7 @@ its page, the form was read and proved to come from this session, and is `page.f
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -168,8 +168,10 @@ async def open_page(request: Request) -> Page:
     act_as(signed_in.member.id)
     beside = [one.signed_in for one in await look_aside(request, parts)]
     _refuse_parts_of_others(request, signed_in, beside)
+    page = Page(request, parts, signed_in=signed_in, beside=beside)
+    request.state.page = page  # for the page that tells what went wrong, if something does
     if request.method in SAFE:
-        return Page(request, parts, signed_in=signed_in, beside=beside)
+        return page
     form = await read_form(request)
     sender = whose_form(form.get(CSRF_FIELD), [signed_in, *beside])
     if sender is None:
@@ -178,7 +180,7 @@ async def open_page(request: Request) -> Page:
         raise OfAnother(
             f"This page was of {sender.organization.name}, and this browser is in {signed_in.organization.name} now, so nothing was done"
         )
-    return Page(request, parts, form, signed_in=signed_in, beside=beside)
+    return replace(page, form=form)
 
 
 def _refuse_parts_of_others(request: Request, signed_in: SignedIn, beside: Sequence[SignedIn]) -> None:

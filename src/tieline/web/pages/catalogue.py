@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from tieline.catalog import Catalog, find_control
+from tieline.flows.apps import app_fields
 from tieline.flows.views import JsonRow, connection_row, provider_row
-from tieline.sdk.auth import Auth
+from tieline.sdk.auth import Auth, OAuthApp
 from tieline.sdk.checks import Check
 from tieline.sdk.provider import Provider
 from tieline.store.connections import list_connections
@@ -20,6 +22,16 @@ from tieline.web.route import ConsoleRoute
 from tieline.web.words import every, word
 
 router = APIRouter(route_class=ConsoleRoute)
+
+_APP_WORDS = {
+    "client_id": "Client ID",
+    "client_secret": "Client secret",
+    "private_key": "Private key",
+    "key_id": "Key ID",
+    "app_id": "App ID",
+    "slug": "Name in addresses",
+}
+_APP_WORDS_OF_KIND = {"role": {"client_id": "Access key ID", "client_secret": "Secret access key"}}
 
 _COLUMNS = (
     Column("id", "id"),
@@ -123,6 +135,17 @@ def way_name(provider: Provider[Any], auth: Auth) -> str:
     """What a way to authenticate is called for people."""
     told = _WAYS.get(auth.slot) or _WAYS.get(auth.kind) or word(auth.slot)
     return told.format(provider.name)
+
+
+def app_label(provider: Provider[Any], name: str) -> str:
+    """What a field of an OAuth app is called at a provider."""
+    kinds = {auth.kind for auth in provider.modes if app_fields(auth)}
+    return next((words[name] for kind, words in _APP_WORDS_OF_KIND.items() if kinds == {kind}), _APP_WORDS[name])
+
+
+def app_labels(provider: Provider[Any], names: Collection[str]) -> list[str]:
+    """What these fields of an OAuth app are called, in the order in which a form asks for them."""
+    return [app_label(provider, name) for name in OAuthApp.model_fields if name in names]
 
 
 def _row(catalog: Catalog, provider: Provider[Any]) -> JsonRow:

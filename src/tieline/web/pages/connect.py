@@ -23,7 +23,7 @@ from tieline.sdk.provider import Provider
 from tieline.store.connections import Connection, get_connection
 from tieline.web.forms import errors_of, fields_of, read_values
 from tieline.web.page import AdminPage, ApiCall, Page
-from tieline.web.pages.catalogue import way_name
+from tieline.web.pages.catalogue import app_labels, way_name
 from tieline.web.route import ConsoleRoute
 
 router = APIRouter(route_class=ConsoleRoute)
@@ -162,7 +162,8 @@ async def way_context(page: Page, provider: Provider[Any], auth: Auth, given: Gi
         "error": error,
         "in_fields": any(one.problem for one in fields),
         "problems": {name: told[name] for name in ("name", "expires_at") if name in told},
-        "lacking": await _lacking(page, auth, provider),
+        "lacking": (lacking := await _lacking(page, auth, provider)),
+        "missing": app_labels(provider, lacking.missing) if lacking else [],
         "callback": callback_url(page.parts.public_url, provider.slug) if isinstance(auth, Redirects) else None,
         "standing_id": error.details.get("connection_id") if isinstance(error, Conflict) else None,
         "advice": None if isinstance(error, Conflict) or error is None else error.what_to_do,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
@@ -21,7 +21,7 @@ from tieline.store.oauth_apps import list_apps
 from tieline.web.forms import errors_of, fields_of, read_values
 from tieline.web.listing import Column, answer_csv
 from tieline.web.page import AdminPage, ApiCall, Page
-from tieline.web.pages.catalogue import way_name
+from tieline.web.pages.catalogue import app_label, app_labels, way_name
 from tieline.web.route import ConsoleRoute
 
 router = APIRouter(route_class=ConsoleRoute)
@@ -37,15 +37,6 @@ _COLUMNS = (
     Column("callback", "callback_url"),
     Column("made at", "app_url"),
 )
-_WORDS = {
-    "client_id": "Client ID",
-    "client_secret": "Client secret",
-    "private_key": "Private key",
-    "key_id": "Key ID",
-    "app_id": "App ID",
-    "slug": "Name in addresses",
-}
-_WORDS_OF_KIND = {"role": {"client_id": "Access key ID", "client_secret": "Secret access key"}}
 _LINES = ("private_key",)
 
 
@@ -112,8 +103,10 @@ async def _rows(page: Page) -> list[JsonRow]:
                 "provider": slug,
                 "name": provider.name,
                 "source": ways[0].source,
-                "missing": _labels(provider, {name for one in ways for name in one.missing}) if ways[0].source else [],
-                "ways": [(way_name(provider, one.auth), one, _labels(provider, one.missing)) for one in ways],
+                "missing": app_labels(provider, {name for one in ways for name in one.missing})
+                if ways[0].source
+                else [],
+                "ways": [(way_name(provider, one.auth), one, app_labels(provider, one.missing)) for one in ways],
                 "client_id": mine.get("client_id"),
                 "fingerprint": mine.get("fingerprint"),
                 "version": mine.get("version"),
@@ -137,21 +130,11 @@ def _schema(provider: Provider[Any]) -> dict[str, Any]:
         if of:
             about = "" if name in every else f"For: {', '.join(of)}."
             properties[name] = one | {
-                "title": _label(provider, name),
+                "title": app_label(provider, name),
                 "description": about,
                 "multiline": name in _LINES,
             }
     return schema | {"properties": properties, "required": sorted(every)}
-
-
-def _label(provider: Provider[Any], name: str) -> str:
-    """What a field of an app is called at a provider."""
-    kinds = {auth.kind for auth in _ways(provider)}
-    return next((words[name] for kind, words in _WORDS_OF_KIND.items() if kinds == {kind}), _WORDS[name])
-
-
-def _labels(provider: Provider[Any], names: Collection[str]) -> list[str]:
-    return [_label(provider, name) for name in OAuthApp.model_fields if name in names]
 
 
 def _show_needless(page: Page, provider: Provider[Any], *, status: int = 200) -> Response:

@@ -25,11 +25,12 @@ _TITLES = {
 
 
 def show_problem(request: Request, error: TielineError) -> Response:
-    """The page of an error. It shows no navigation: whoever is signed in is not looked up again."""
+    """The page of an error, with the navigation if it was known already who is signed in: nobody is looked up for it."""
     parts: Parts = request.app.state.parts
+    visit: Visit = getattr(request.state, "page", None) or Visit(request, parts)
     failed = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     title = _BY_SLUG.get(error.slug) or _TITLES.get(error.status, "That did not work")
-    return Visit(request, parts).show(
+    return visit.show(
         "pages/problem.html",
         status=error.status,
         title="Something went wrong" if failed else title,
