@@ -197,8 +197,10 @@ async def _watch(lost: asyncio.Event) -> None:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, for so long. Not by `wait_for`: before Python 3.12 it loses a cancellation that comes just after the event."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def _close(connection: Any) -> None:

@@ -53,7 +53,8 @@ class Bench:
         """The outcomes of each trial; raises `Invalid` for what takes too much, `Conflict` when others take long."""
         line = write_trials(trials)
         try:
-            await asyncio.wait_for(self.gate.acquire(), _TURN_WITHIN)
+            async with asyncio.timeout(_TURN_WITHIN):  # `wait_for` loses a cancellation that comes with the turn
+                await self.gate.acquire()
         except TimeoutError:
             raise Conflict("Others are trying mappings just now", advice="Try again in a moment.") from None
         return read_outcomes(await self._told(line, seconds))
