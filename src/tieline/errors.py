@@ -17,6 +17,7 @@
     │   ├── Conflict               it exists already, or its state does not allow this
     │   └── TooLarge               over a documented size
     ├── DeclarationError         a provider that cannot be loaded; `rule` names which rule it breaks
+    ├── Busy                     somebody else changed the same at that moment: nothing was done, try again
     ├── VaultError               sealing or opening a credential failed; says nothing of why
     ├── AuditError               the audit log cannot be written or was altered: what was asked for is not done
     └── SetupError               the operator must act: settings, data directory, key ring, database
@@ -210,6 +211,14 @@ class AuditError(TielineError):
     advice = (
         "Nothing was changed. `tieline audit verify` tells whether the log is whole; then look at the database's log."
     )
+
+
+class Busy(TielineError):
+    """Others were changing the same rows, and the database gave this transaction up; nothing of it was done."""
+
+    slug = "busy"
+    status = 503
+    advice = "Try again in a moment."
 
 
 class SetupError(TielineError):

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tieline.access.actor import SYSTEM, acting_as
-from tieline.api.problem import Failed, answer_problem, on_away
+from tieline.api.problem import Failed, answer_problem
 from tieline.ids import new_id
 from tieline.log import bind
-from tieline.store.db import is_away
+from tieline.store.db import explain
 
 HEADER = "X-Request-Id"
 _HEADERS = (
@@ -78,12 +78,12 @@ def _shown(path: str) -> str:
 
 async def _answer_failure(error: Exception, request: Request, send: Send, *, answered: bool) -> None:
     """Say that it failed, and no more; the log has the rest."""
-    away = is_away(error)
-    if away:
-        _log.warning("The database is away", extra={"error": type(error).__name__})
-    else:
+    told = explain(error)
+    if told is None:
         _log.error("A request failed", exc_info=error)
+    elif answered:
+        _log.warning("An answer broke off", extra={"reason": told.message})
     if answered:
         return
-    answer = on_away(request) if away else answer_problem(request, Failed("Something went wrong on our side"))
+    answer = answer_problem(request, told or Failed("Something went wrong on our side"))
     await answer(request.scope, request.receive, send)

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tieline.errors import DatabaseError, Invalid, NotAuthenticated, RateLimited, TielineError
+from tieline.errors import Invalid, NotAuthenticated, RateLimited, TielineError
 from tieline.flows.views import moment
 
 MEDIA_TYPE = "application/problem+json"
@@ -128,11 +128,6 @@ async def on_http_error(request: Request, error: Exception) -> Response:
         answer = answer_problem(request, Absent("There is nothing at this path"))
     answer.headers.update(error.headers or {})
     return answer
-
-
-def on_away(request: Request) -> Response:
-    """The database cannot be reached."""
-    return answer_problem(request, DatabaseError("The database cannot be reached just now", advice="Try again soon."))
 
 
 def _headers(request: Request, error: TielineError) -> dict[str, str]:

@@ -78,6 +78,10 @@ def _tell(session: Session, error: Exception) -> int:
     json = session.json or "--json" in sys.argv[1:]  # a command line that is wrong was not read to its end
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
+    if not isinstance(error, TielineError | click.ClickException | click.Abort):
+        from tieline.store.db import explain
+
+        error = explain(error) or error
     match error:
         case click.UsageError():
             where = f"`{error.ctx.command_path} --help` shows what there is." if error.ctx else ""

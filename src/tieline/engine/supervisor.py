@@ -87,6 +87,7 @@ class Engine:
                     group.create_task(self._stop(until, manager)),
                     group.create_task(_repeat(self._admit, self._until_due)),
                     group.create_task(_repeat(self._beat, _sleep(self._limits.heartbeat / 3))),
+                    group.create_task(_repeat(self._worker.settle, _sleep(self._limits.heartbeat / 6))),
                     group.create_task(_repeat(self._sign_on, _sleep(self._limits.heartbeat / 3))),
                     group.create_task(_repeat(self._reconcile, _sleep(self._limits.reconcile))),
                     group.create_task(_repeat(self._prune, _sleep(_PRUNE_EVERY))),

@@ -12,7 +12,7 @@ from pgqueuer.models import Job
 from tieline.clock import Clock
 from tieline.engine.queue import read_hold
 from tieline.log import bind, place_of
-from tieline.store.db import Db
+from tieline.store.db import Db, is_passing
 from tieline.store.schedules import Hold, HoldLost, begin, give_back
 
 Handler = Callable[[Hold], Awaitable[None]]
@@ -41,20 +41,27 @@ class Worker:
         return list(self._running.values())
 
     async def start(self) -> None:
-        """Hand back the holds that could not be handed back when their jobs ended, as when the database was away."""
+        """Begin, or begin anew."""
         self.stopping = False
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Hand back the holds that could not be begun, or handed back when their jobs ended, as when the database was away."""
         owed, self._owed = self._owed, []
         for hold in owed:
             await self._give_back(hold, None)
 
     async def run(self, job: Job) -> None:
         """Run one job. It raises nothing, because PgQueuer would store the exception's message."""
+        hold = None
         try:
             hold = read_hold(job.payload or b"")
             with bind(schedule_id=hold.schedule_id, org_id=hold.org_id):
                 await self._run(hold)
-        except Exception as error:  # noqa: BLE001  the row stays held, and is released when it is stale
+        except Exception as error:  # noqa: BLE001  the row stays held for now
             logger.warning("A job could not be begun", extra={"error": type(error).__name__})
+            if hold:
+                self._owed.append(hold)
         finally:
             self._on_free()
 
@@ -99,12 +106,12 @@ class Worker:
         elif error := task.exception():
             name = type(error).__name__
             logger.warning("A job failed", extra={"error": name, "place": place_of(error)})
-            await self._give_back(hold, name)
+            await self._give_back(hold, name, counted=not is_passing(error))
 
-    async def _give_back(self, hold: Hold, error: str | None) -> None:
+    async def _give_back(self, hold: Hold, error: str | None, *, counted: bool = True) -> None:
         try:
             async with self._db.work(hold.org_id) as work:
-                await give_back(work, hold, now=self._clock.now(), error=error)
+                await give_back(work, hold, now=self._clock.now(), error=error, counted=counted)
         except Exception as failure:  # noqa: BLE001  the database is away: try again when it is back
             logger.warning("A hold could not be handed back yet", extra={"error": type(failure).__name__})
             self._owed.append(hold)

@@ -25,7 +25,7 @@ from tieline.log import place_of
 from tieline.stages.announce import announce_connection, announce_findings, announce_run
 from tieline.store import runs, schedules
 from tieline.store.connections import Connection, get_connection, lock_connection
-from tieline.store.db import Work
+from tieline.store.db import Work, is_passing
 from tieline.store.findings import unmute_expired
 from tieline.store.run_spans import add_wait, fold_spans
 from tieline.store.runs import Run
@@ -129,8 +129,8 @@ async def end(sync: Sync, error: Exception) -> None:
                 await _finish(work, sync, "partial", error)
             case ProviderError() | RequestError():
                 await _fail(work, sync, error)
-            case _ if sync.schedule.attempt + 1 < MOST_ATTEMPTS:
-                raise error  # a fault of ours or of the database: the engine hands the run back, to be tried again later
+            case _ if is_passing(error) or sync.schedule.attempt + 1 < MOST_ATTEMPTS:
+                raise error  # a fault of the database or of ours: the engine hands the run back, to be tried again later
             case _:
                 await _fail(
                     work, sync, TielineError(f"The run failed with {type(error).__name__} at {place_of(error)}")

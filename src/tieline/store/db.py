@@ -8,7 +8,7 @@ run as roles that own nothing and cannot bypass row-level security.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from tieline.errors import DatabaseError
+from tieline.errors import Busy, DatabaseError, TielineError
 from tieline.ids import to_uuid
 
 APP_ROLE = "tieline_app"
@@ -72,16 +72,30 @@ class Db:
     @asynccontextmanager
     async def work(self, org_id: str) -> AsyncIterator[Work]:
         """A transaction as one organization: committed at the end, rolled back if the block raises."""
-        async with self._engine.begin() as connection:
+        async with self._transaction() as connection:
             await connection.execute(select(func.set_config("tieline.org", str(to_uuid(org_id, "org")), True)))
             yield Work(connection, org_id)
 
     @asynccontextmanager
     async def system(self) -> AsyncIterator[SystemWork]:
         """A transaction of the platform itself."""
-        async with self._engine.begin() as connection:
+        async with self._transaction() as connection:
             await connection.execute(text(f"SET LOCAL ROLE {SYSTEM_ROLE}"))
             yield SystemWork(connection)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction; raises `DatabaseError` if the way to the server is lost, so that this is told from any other `OSError`."""
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self._engine.connect())
+            except (OSError, TimeoutError) as error:
+                raise _away() from error
+            try:
+                async with connection.begin():
+                    yield connection
+            except ConnectionError as error:  # whoever is in a transaction speaks to nobody but the database
+                raise _away() from error
 
     async def driver(self) -> asyncpg.Connection[Any]:
         """A connection of its own, outside the pool, as the system role; for the job engine. Close it."""
@@ -139,19 +153,39 @@ def is_conflict(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "23505"
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether an error says that the database cannot be reached, has no free connection, or broke one off."""
-    if isinstance(error, LookupError):  # to jinja a template that is missing is an OSError too
-        return False
-    if isinstance(error, OSError | TimeoutError | PoolTimeoutError | OperationalError):
-        return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+def is_passing(error: BaseException) -> bool:
+    """Whether the database failed in a way that passes: what was to be done in that transaction may succeed later."""
+    return explain(error) is not None
+
+
+def explain(error: BaseException) -> TielineError | None:
+    """A failure of the database that passes, as it is told to whoever asked; `None` for any other error."""
+    if isinstance(error, DatabaseError):
+        return error
+    if isinstance(error, PoolTimeoutError):
+        return DatabaseError("The database has no free connection just now", advice=_SOON)
+    if not isinstance(error, DBAPIError | asyncpg.PostgresError | asyncpg.InterfaceError):
+        return None
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    if state in _CLASHES:
+        return Busy("Others were changing the same at this moment, so this was not done")
+    if state == _DISK_FULL:
+        return DatabaseError("The database's disk is full", advice="Make room on it; what was asked for was not done.")
+    lost = getattr(error, "connection_invalidated", False) or "connection is closed" in str(error)
+    return _away() if lost or state.startswith(_AWAY) or isinstance(error, OperationalError) else None
+
+
+def _away() -> DatabaseError:
+    return DatabaseError("The database cannot be reached just now", advice=_SOON)
 
 
 def _engine(url: URL, pool_size: int) -> AsyncEngine:
     # A process frozen in the middle of a transaction must not hold its locks for ever.
     settings = {"role": APP_ROLE, "application_name": "tieline", "timezone": "UTC"}
     settings["idle_in_transaction_session_timeout"] = "20s"
+    settings["default_transaction_isolation"] = (
+        "read committed"  # what our locks are made for, whatever the server's default
+    )
     return create_async_engine(
         url,
         pool_size=pool_size,
@@ -163,6 +197,14 @@ def _engine(url: URL, pool_size: int) -> AsyncEngine:
         connect_args={"server_settings": settings},
     )
 
+
+_SOON = "Try again soon."
+
+# SQLSTATEs, https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization failure, deadlock, lock not available;
+# classes of lost connections and of too few resources; shutdowns, crashes and starts; a transaction that was idle for too long.
+_CLASHES = frozenset({"40001", "40P01", "55P03"})
+_DISK_FULL = "53100"
+_AWAY = ("08", "53", "57P0", "25P03", "58030")
 
 _WHO_AM_I = """
     SELECT current_setting('server_version_num')::int / 10000 AS version,
@@ -177,8 +219,9 @@ __all__ = [
     "OperationalError",
     "SystemWork",
     "Work",
-    "is_away",
+    "explain",
     "is_conflict",
+    "is_passing",
     "metadata",
     "within",
 ]

@@ -45,6 +45,7 @@ from tieline.store.types import Id, UtcTime
 DUE_CHANNEL = "tieline_due"
 """The NOTIFY channel that wakes admission."""
 
+_SOON = timedelta(seconds=4)
 _FIRST_DELAY = timedelta(seconds=30)
 _LONGEST_DELAY = timedelta(hours=1)
 _WAITING = text("held_by IS NULL AND enabled")
@@ -267,12 +268,11 @@ async def begin(work: Work, hold: Hold, *, now: datetime | None = None) -> Sched
     it. All that follows needs the hold with its fence, which is the schedule's `hold`.
     """
     taken = 0 if hold.fence else 1
-    mine = _held(work, hold) if hold.fence else _one(work, hold.schedule_id) & (schedules.c.held_by == hold.id)
     values: dict[str, Any] = {"fence": schedules.c.fence + taken, **_generations()}
     if now:
         values["beat_at"] = now
     row = (
-        await work.connection.execute(update(schedules).where(mine).values(values).returning(schedules))
+        await work.connection.execute(update(schedules).where(_mine(work, hold)).values(values).returning(schedules))
     ).one_or_none()
     return Schedule(**row._mapping) if row else None
 
@@ -316,13 +316,17 @@ async def release(
         raise HoldLost("Another worker has taken over")
 
 
-async def give_back(work: Work, hold: Hold, *, now: datetime, error: str | None = None) -> bool:
+async def give_back(work: Work, hold: Hold, *, now: datetime, error: str | None = None, counted: bool = True) -> bool:
     """End a hold whose run is not over: due at once, or after a failure (`error` names it) with backoff.
 
-    The run and its place are kept. Says whether the hold was still ours.
+    A failure that is not `counted`, because it is no fault of the run, brings the run no nearer to its last attempt and is soon
+    followed by another. The run and its place are kept. Says whether the hold was still ours.
     """
     if error is None:
         return await _free(work, hold, now, {"next_run_at": now})
+    if not counted:
+        soon = now + _SOON * random.uniform(0.75, 1.25)  # noqa: S311  spreads load, keeps no secret
+        return await _free(work, hold, now, {"next_run_at": soon, "last_error": error})
     row = (await work.connection.execute(select(schedules.c.attempt).where(_held(work, hold)))).one_or_none()
     if row is None:
         return False
@@ -349,6 +353,11 @@ def _held(work: Work, hold: Hold) -> ColumnElement[bool]:
     return _one(work, hold.schedule_id) & (schedules.c.held_by == hold.id) & (schedules.c.fence == hold.fence)
 
 
+def _mine(work: Work, hold: Hold) -> ColumnElement[bool]:
+    """The row as long as the hold is on it: with the very fence, where the hold has one."""
+    return _held(work, hold) if hold.fence else _one(work, hold.schedule_id) & (schedules.c.held_by == hold.id)
+
+
 def _generations() -> dict[str, Any]:
     """What a beginning does to the generations: a new run covers all triggers until now, one that goes on only its own.
 
@@ -364,7 +373,7 @@ def _generations() -> dict[str, Any]:
 
 async def _free(work: Work, hold: Hold, now: datetime, values: dict[str, Any]) -> bool:
     """Clear the hold if it is ours, and wake admission if the row is due."""
-    query = update(schedules).where(_held(work, hold)).values(FREE | values).returning(schedules.c.next_run_at)
+    query = update(schedules).where(_mine(work, hold)).values(FREE | values).returning(schedules.c.next_run_at)
     row = (await work.connection.execute(query)).one_or_none()
     if row and row.next_run_at and row.next_run_at <= now:
         await wake(work)

@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from tieline.api.problem import Absent, Failed, WrongMethod, invalid, on_http_error
-from tieline.errors import DatabaseError, NotAuthenticated, RequestError, TielineError
-from tieline.store.db import is_away
+from tieline.errors import NotAuthenticated, RequestError, TielineError
+from tieline.store.db import explain
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -128,9 +128,9 @@ def tell_error(error: Exception) -> TielineError:
             return WrongMethod("This address does not take that", advice="Go back and use the page's own buttons.")
         case HTTPException():
             return Absent("There is no page at this address", advice="Check the address, or begin from Home.")
-    if is_away(error):
-        _log.warning("The database is away", extra={"error": type(error).__name__})
-        return DatabaseError("The database cannot be reached just now", advice="Try again in a moment.")
+    if told := explain(error):
+        _log.warning("A page failed", extra={"slug": told.slug, "reason": told.message})
+        return told
     _log.error("A page failed", exc_info=error)
     return Failed("Something went wrong on our side", advice="Try again. If it stays, give the operator this number:")
 

@@ -1,0 +1,135 @@
+"""What tests of faults share: the benches of the journeys, a server that a test may crash, and an engine over a bench."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+from tests.flows.bench import Bench, Sandbox, connected, take_snapshot
+from tests.flows.conftest import (  # noqa: F401  fixtures
+    bench,
+    database_of_its_own,
+    database_synced_once,
+    new_database,
+    sandbox,
+    small_sandbox,
+    synced,
+    synced_once,
+)
+
+from tieline.engine import Engine, EngineLimits, Hold
+from tieline.flows.sync import run_sync
+from tieline.stages import collect
+from tieline.store.embedded import running
+from tieline.store.migrate import migrate
+from tieline.vault import LocalKeyRing
+
+T = TypeVar("T")
+SECOND = timedelta(seconds=1)
+STANDS = ("entities", "links", "findings")
+"""The parts of a snapshot that do not depend on the order in which operations ran."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database server of a test's own."""
+
+    folder: Path
+    url: str
+
+    def open(self) -> Any:
+        return running(self.folder / "data", state_dir=self.folder / "state")
+
+    def crash_and_restart(self) -> None:
+        """What `pg_ctl restart --mode=immediate` does."""
+        (pid_file,) = self.folder.glob("*/**/postmaster.pid")
+        os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
+        while pid_file.exists():
+            time.sleep(0.01)
+        with self.open():
+            pass
+
+
+@pytest.fixture(scope="session")
+def crashable() -> Iterator[Place]:
+    """A server that may be crashed, with a database in it."""
+    folder = Path(tempfile.mkdtemp(prefix="tieline-faults-"))
+    folder.chmod(0o755)
+    with Place(folder, "").open() as started:
+        asyncio.run(migrate(started.url))
+        yield Place(folder, started.url)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def crashable_bench(crashable: Place, ring: LocalKeyRing, sandbox: Sandbox) -> AsyncIterator[Bench]:  # noqa: F811
+    """A connection, in a database that may be crashed, whose first syncs are queued."""
+    async with connected(crashable.url, ring, sandbox) as made:
+        yield made
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few records in a transaction, so that there are many to break off."""
+    monkeypatch.setattr(collect, "MAX_RECORDS", 25)
+
+
+@pytest.fixture
+async def undisturbed(synced: Bench) -> dict[str, Any]:  # noqa: F811
+    """What stands after first syncs that nothing disturbed."""
+    return what_stands(await take_snapshot(synced))
+
+
+def what_stands(snapshot: dict[str, Any]) -> dict[str, Any]:
+    return {name: snapshot[name] for name in STANDS}
+
+
+@asynccontextmanager
+async def working(made: Bench, **limits: Any) -> AsyncIterator[asyncio.Event]:
+    """An engine that carries out what is due on a bench, until the block or the event ends it."""
+
+    async def sync(hold: Hold) -> None:
+        await run_sync(made.parts, hold)
+
+    given = {"heartbeat": SECOND, "tick": SECOND / 10, "reconcile": SECOND / 2, "stale_after": 5 * SECOND, "org_cap": 8}
+    engine = Engine(made.parts.db, {"sync": sync}, clock=made.parts.clock, limits=EngineLimits(**(given | limits)))
+    until = asyncio.Event()
+    task = asyncio.create_task(engine.run(until=until))
+    try:
+        yield until
+    finally:
+        until.set()
+        await task
+
+
+async def eventually(look: Callable[[], Awaitable[T]]) -> T:
+    """Look until there is something to see, whatever the database says meanwhile."""
+    async with asyncio.timeout(180):
+        while not (found := await look()):
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def all_ended(made: Bench) -> bool:
+    return not await made.unfinished()
+
+
+async def ask(url: str, statement: str, *given: Any) -> list[Any]:
+    """Rows, by a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetch(statement, *given)
+    finally:
+        await connection.close()
