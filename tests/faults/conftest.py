@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+import httpx2
 import pytest
 from tests.flows.bench import Bench, Sandbox, connected, take_snapshot
 from tests.flows.conftest import (  # noqa: F401  fixtures
@@ -29,6 +30,8 @@ from tests.flows.conftest import (  # noqa: F401  fixtures
     synced_once,
 )
 
+from tieline.access.api_keys import create_key
+from tieline.api.app import create_api
 from tieline.engine import Engine, EngineLimits, Hold
 from tieline.flows.sync import run_sync
 from tieline.stages import collect
@@ -126,6 +129,17 @@ async def all_ended(made: Bench) -> bool:
     return not await made.unfinished()
 
 
+@asynccontextmanager
+async def client(made: Bench, ring: LocalKeyRing) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the API over a bench, with the key of an admin."""
+    async with made.parts.db.work(made.org) as work:
+        made_key = await create_key(work, ring.api_key_pepper, name="faults", role="admin", now=made.clock.now())
+    transport = httpx2.ASGITransport(create_api(made.parts, ring), raise_app_exceptions=False)
+    headers = {"X-API-Key": made_key.plain}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://tieline.example", headers=headers) as opened:
+        yield opened
+
+
 async def ask(url: str, statement: str, *given: Any) -> list[Any]:
     """Rows, by a connection of its own."""
     connection = await asyncpg.connect(url)
@@ -133,3 +147,38 @@ async def ask(url: str, statement: str, *given: Any) -> list[Any]:
         return await connection.fetch(statement, *given)
     finally:
         await connection.close()
+
+
+async def breaking(url: str, table: str, state: str, times: int) -> None:
+    """Let the database break off so many changes of a table with an SQLSTATE, counted beyond any rollback."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"""
+            CREATE SEQUENCE broken_off;
+            GRANT USAGE ON SEQUENCE broken_off TO PUBLIC;
+            CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('broken_off') <= {times} THEN RAISE 'broken off' USING ERRCODE = '{state}'; END IF;
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER break_off AFTER INSERT OR UPDATE ON {table} EXECUTE FUNCTION break_off();
+        """)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def hurrying(made: Bench) -> AsyncIterator[None]:
+    """Move the clock on to whatever waits, so that no test does."""
+
+    async def hurry() -> None:
+        while True:
+            waiting = [one.next_run_at for one in await made.unfinished() if one.next_run_at and not one.held_by]
+            if waiting:
+                made.clock.move_to(min(waiting))
+            await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(hurry())
+    try:
+        yield
+    finally:
+        task.cancel()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from datetime import timedelta
 
+import asyncpg
 import pytest
-from tests.faults.conftest import Place, all_ended, ask, eventually, what_stands, working
+from tests.faults.conftest import Place, all_ended, ask, breaking, client, eventually, hurrying, what_stands, working
 from tests.flows.bench import Bench, take_snapshot
 
 from tieline.errors import TielineError
+from tieline.flows.endings import MOST_ATTEMPTS
 from tieline.store.db import is_passing
+from tieline.vault import LocalKeyRing
 
 
 async def pages(made: Bench) -> int:
@@ -80,3 +84,90 @@ async def test_runs_go_on_when_connections_are_dropped_in_the_middle_of_pages(
             await asyncio.sleep(0.05)
         await eventually(lambda: once_reachable(all_ended(bench)))
     await ends_as_if_undisturbed(bench, undisturbed)
+
+
+STATES = {
+    "serialization failure": ("40001", "busy"),
+    "deadlock": ("40P01", "busy"),
+    "disk full": ("53100", "database"),
+    "out of memory": ("53200", "database"),
+    "shutting down": ("57P01", "database"),
+}
+
+
+@pytest.mark.parametrize("state", ["40001", "53100"])
+async def test_a_run_outlasts_more_failures_of_the_database_than_it_has_attempts(
+    bench: Bench, database_of_its_own: str, state: str, undisturbed: object
+) -> None:
+    await breaking(database_of_its_own, "entities", state, times=3 * MOST_ATTEMPTS)
+    async with working(bench, stale_after=timedelta(hours=1)), hurrying(bench):
+        await eventually(lambda: all_ended(bench))
+    await ends_as_if_undisturbed(bench, undisturbed)
+
+
+@pytest.mark.parametrize("failure", STATES)
+async def test_a_request_that_the_database_breaks_off_is_refused_for_now_and_can_be_repeated(
+    synced: Bench, database_synced_once: str, ring: LocalKeyRing, failure: str
+) -> None:
+    state, slug = STATES[failure]
+    await breaking(database_synced_once, "schedules", state, times=1)
+    async with client(synced, ring) as api:
+        path = f"/v1/connections/{synced.connection.id}/sync"
+        refused = await api.post(path, json={})
+        assert (refused.status_code, refused.json()["slug"]) == (503, slug)
+        assert refused.headers["retry-after"] == "1"
+        assert "broken off" not in refused.text
+        assert await synced.unfinished() == []
+        assert (await api.post(path, json={})).status_code == 202
+    assert len(await synced.unfinished()) == len(await synced.schedules())
+
+
+async def test_what_fails_otherwise_is_no_failure_that_passes(
+    synced: Bench, database_synced_once: str, ring: LocalKeyRing
+) -> None:
+    await breaking(database_synced_once, "schedules", "22012", times=1)
+    async with client(synced, ring) as api:
+        refused = await api.post(f"/v1/connections/{synced.connection.id}/sync", json={})
+    assert (refused.status_code, refused.json()["slug"]) == (500, "internal")
+
+
+async def test_two_transactions_that_wait_for_each_other_cost_a_run_nothing(
+    synced: Bench, database_synced_once: str
+) -> None:
+    """A page takes its connection's turn first and its schedule's row last; somebody else does it the other way about."""
+    other = await asyncpg.connect(database_synced_once, server_settings={"deadlock_timeout": "1min"})
+    synced.sandbox.spoil("/v1/people", delay_ms=1500)
+    (run,) = await synced.request("people")
+    async with working(synced, stale_after=timedelta(minutes=1)):
+        await eventually(lambda: is_running(synced, run.id))
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM schedules WHERE operation = 'people' FOR UPDATE")
+            await eventually(lambda: waits_for_a_lock(other))
+            turn = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+            await other.execute(turn, str(synced.connection.id))
+        await eventually(lambda: all_ended(synced))
+    ended = await synced.run(run.id)
+    assert (ended.status, ended.attempts, ended.unchanged) == ("succeeded", 2, 240)
+    assert (await synced.schedule("people")).last_error is None
+    assert await other.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 1
+    await other.close()
+
+
+async def is_running(made: Bench, run_id: str) -> bool:
+    return (await made.run(run_id)).status == "running"
+
+
+async def waits_for_a_lock(connection: asyncpg.Connection) -> bool:
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await connection.fetchval(count))
+
+
+async def test_the_isolation_that_a_server_prefers_changes_nothing(
+    bench: Bench, database_of_its_own: str, undisturbed: object
+) -> None:
+    name = database_of_its_own.partition("?")[0].rpartition("/")[2]
+    await ask(database_of_its_own, f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    async with working(bench):
+        await eventually(lambda: all_ended(bench))
+    await ends_as_if_undisturbed(bench, undisturbed)
+    assert {run.attempts for run in await bench.runs()} == {1}
