@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tieline.errors import SetupError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastapi import FastAPI
 
     from tieline.access.sso import Sso
@@ -89,42 +91,75 @@ async def running(settings: Settings) -> AsyncIterator[Tieline]:
             yield tieline
 
 
+@dataclass(frozen=True)
+class Reached:
+    """A database and keys as they are, in which nothing was made or migrated: to restore a backup into."""
+
+    url: str
+    parts: Parts
+    keys: ComposedKeys
+
+
+@asynccontextmanager
+async def reaching(settings: Settings, key_ring: Path | None = None) -> AsyncIterator[Reached]:
+    """Reach the database and the keys that the settings name, or another file's keys; raises `SetupError`."""
+    from tieline.errors import KeyRingError
+    from tieline.store.db import Db
+    from tieline.vault import load_or_create
+
+    path = key_ring or settings.key_ring_path
+    if not path.exists():
+        told = f"There is no key ring at {path}, without which a backup is not restored"
+        raise KeyRingError(told, advice="Name the copy that was kept apart: --key-ring FILE")
+    ring = load_or_create(path, may_create=False)
+    with _database(settings) as url:
+        db, keys = Db(url), _compose(settings, path, ring)
+        try:
+            yield Reached(url, _assemble(settings, db, ring, keys), keys)
+        finally:
+            await keys.close()
+            await db.close()
+
+
 @asynccontextmanager
 async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
-    from tieline.catalog import load_catalog
-    from tieline.clock import SystemClock
-    from tieline.flows.parts import Parts
     from tieline.store.db import Db
     from tieline.store.migrate import migrate
-    from tieline.vault import Vault
 
     await migrate(url)
     db = Db(url)
     try:
         await db.verify()
-        clock = SystemClock()
         async with _keys(settings, db) as (ring, keys):
-            policy = settings.address_policy
-            catalog = load_catalog()
-            parts = Parts(
-                db,
-                catalog,
-                Vault(keys),
-                clock,
-                policy,
-                ring,
-                settings.brake_share,
-                apps=settings.apps_by_provider(catalog.providers),
-                hosts=settings.hosts_by_provider({slug: one.hosts for slug, one in catalog.providers.items()}),
-                public_url=settings.public_url,
-                return_origins=settings.origins,
-                history_days=settings.history_days_of_kinds,
-                sso=_sso(settings, clock),
-                settings=_describe_settings(settings),
-            )
+            parts = _assemble(settings, db, ring, keys)
             yield Tieline(settings, parts, ring, await _default_organization(parts))
     finally:
         await db.close()
+
+
+def _assemble(settings: Settings, db: Db, ring: LocalKeyRing, keys: ComposedKeys) -> Parts:
+    from tieline.catalog import load_catalog
+    from tieline.clock import SystemClock
+    from tieline.flows.parts import Parts
+    from tieline.vault import Vault
+
+    clock, catalog = SystemClock(), load_catalog()
+    return Parts(
+        db,
+        catalog,
+        Vault(keys),
+        clock,
+        settings.address_policy,
+        ring,
+        settings.brake_share,
+        apps=settings.apps_by_provider(catalog.providers),
+        hosts=settings.hosts_by_provider({slug: one.hosts for slug, one in catalog.providers.items()}),
+        public_url=settings.public_url,
+        return_origins=settings.origins,
+        history_days=settings.history_days_of_kinds,
+        sso=_sso(settings, clock),
+        settings=_describe_settings(settings),
+    )
 
 
 @contextmanager
@@ -148,12 +183,12 @@ async def _keys(settings: Settings, db: Db) -> AsyncIterator[tuple[LocalKeyRing,
     """The key ring, made on the first start, and the key services; refused where a key is missing that stored data needs."""
     from tieline.errors import KeyRingError
     from tieline.store.sealed import keys_in_use
-    from tieline.vault import KeyRingFile, compose_keys, load_or_create
+    from tieline.vault import load_or_create
 
     async with db.system() as work:
         needed = await keys_in_use(work)
     ring = load_or_create(settings.key_ring_path, may_create=not needed)
-    keys = compose_keys(KeyRingFile(settings.key_ring_path, ring), _key_services(settings))
+    keys = _compose(settings, settings.key_ring_path, ring)
     if lost := sorted(key_id for key_id in needed if not keys.knows(key_id)):
         raise KeyRingError(
             f"{len(lost)} key(s) are missing that stored credentials were sealed with: {', '.join(lost[:3])}",
@@ -163,6 +198,13 @@ async def _keys(settings: Settings, db: Db) -> AsyncIterator[tuple[LocalKeyRing,
         yield ring, keys
     finally:
         await keys.close()
+
+
+def _compose(settings: Settings, path: Path, ring: LocalKeyRing) -> ComposedKeys:
+    """The key ring's file and the key services as one."""
+    from tieline.vault import KeyRingFile, compose_keys
+
+    return compose_keys(KeyRingFile(path, ring), _key_services(settings))
 
 
 def _key_services(settings: Settings) -> ServiceSettings:
@@ -238,7 +280,7 @@ def main() -> None:
     """The `tieline` command. What it needs is imported when it is needed, so that `--help` is quick."""
     from tieline.cli import run
 
-    run(read_settings=_read_settings, describe_settings=_describe_settings, running=running)
+    run(read_settings=_read_settings, describe_settings=_describe_settings, running=running, reaching=reaching)
 
 
 def _read_settings(**given: Any) -> Settings:

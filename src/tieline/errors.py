@@ -19,6 +19,7 @@
     ├── DeclarationError         a provider that cannot be loaded; `rule` names which rule it breaks
     ├── Busy                     somebody else changed the same at that moment: nothing was done, try again
     ├── VaultError               sealing or opening a credential failed; says nothing of why
+    ├── BackupError              a backup cannot be used: it is damaged, altered, or of a newer release
     ├── AuditError               the audit log cannot be written or was altered: what was asked for is not done
     └── SetupError               the operator must act: settings, data directory, key ring, database
         ├── DatabaseError          the database cannot be reached, started or migrated
@@ -201,6 +202,14 @@ class VaultError(TielineError):
     slug = "credential-encryption-failed"
     status = 503
     advice = "Check the key ring; `tieline keys list` shows which keys are loaded."
+
+
+class BackupError(TielineError):
+    """A file is not a backup, is not as it was written, or was made by a newer release; nothing of it was used."""
+
+    slug = "backup-unusable"
+    status = 422
+    advice = "Use another copy of it, or another backup; `tieline backup verify FILE` checks one."
 
 
 class AuditError(TielineError):

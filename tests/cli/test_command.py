@@ -13,7 +13,7 @@ _LAZY = """
 import sys
 from tieline.cli import run
 try:
-    run(read_settings=None, describe_settings=None, running=None)
+    run(read_settings=None, describe_settings=None, running=None, reaching=None)
 finally:
     heavy = {"pydantic", "sqlalchemy", "asyncpg", "fastapi", "uvicorn", "rich", "httpx2", "boto3", "asyncio"}
     print("imported:", sorted(heavy & set(sys.modules)))

@@ -15,7 +15,7 @@ import click
 
 from tieline.access.actor import acting_as
 from tieline.cli import exits
-from tieline.cli.session import Running, Session
+from tieline.cli.session import Reached, Running, Session
 from tieline.errors import SetupError, TielineError
 
 
@@ -24,11 +24,12 @@ def run(
     read_settings: Callable[..., Any],
     describe_settings: Callable[[Any], list[dict[str, Any]]],
     running: Callable[[Any], AbstractAsyncContextManager[Running]],
+    reaching: Callable[..., AbstractAsyncContextManager[Reached]],
 ) -> None:
     """Carry out the command line and exit with one of the codes of `exits`; no traceback reaches the user."""
     from tieline.cli.group import root
 
-    session = Session(read_settings, describe_settings, running)
+    session = Session(read_settings, describe_settings, running, reaching)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a name may not fit the terminal's encoding
     try:

@@ -37,6 +37,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "api-keys": "Keys for the API: list, create, revoke.",
         "audit": "Who did what: list, verify that nobody touched it, export.",
         "keys": "The keys that seal credentials: list, rotate.",
+        "backup": "All that is stored in one file: create, verify, restore; key-ring copies the keys.",
         "settings": "Every setting, its value in force and what it means.",
         "migrate": "Bring the database to the form that this release needs.",
         "doctor": "Check that all is well, and say what to do where it is not.",

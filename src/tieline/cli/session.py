@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tieline.flows.parts import Parts
     from tieline.store.db import Work
     from tieline.store.organizations import Organization
-    from tieline.vault import LocalKeyRing
+    from tieline.vault import ComposedKeys, LocalKeyRing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +41,17 @@ class Running(Protocol):
     def api(self) -> FastAPI: ...
 
 
+class Reached(Protocol):
+    """A database and keys in which nothing was made or migrated, as the composition root hands them over."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def parts(self) -> Parts: ...
+    @property
+    def keys(self) -> ComposedKeys: ...
+
+
 @dataclass
 class Session:
     """What the command line says for all commands, and how to open Tieline."""
@@ -48,6 +59,7 @@ class Session:
     read_settings: Callable[..., Any]
     describe_settings: Callable[[Any], list[dict[str, Any]]]
     running: Callable[[Any], AbstractAsyncContextManager[Running]]
+    reaching: Callable[..., AbstractAsyncContextManager[Reached]]
     org: str = "default"
     json: bool = False
     log_level: str | None = None

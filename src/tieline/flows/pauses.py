@@ -11,20 +11,28 @@ from tieline.stages.announce import announce_connection
 from tieline.store import connections as store
 from tieline.store import schedules
 from tieline.store.connections import Connection
+from tieline.store.db import Work
 
 
 async def pause(parts: Parts, org_id: str, connection_id: str) -> Connection:
     """Stop all runs of a connection until it is resumed."""
-    now = parts.clock.now()
     async with parts.db.work(org_id) as work:
-        connection = await live(work, connection_id, lock=True)
-        if connection.status != "paused":
-            await move_connection(work, connection, "paused", now=now, message="Paused by a person")
-            await store.update_connection(work, connection_id, now=now, paused_from=connection.status)
-            await schedules.set_enabled(work, connection_id, False, reason="paused", now=now)
-            await announce_connection(work, connection, "paused", now=now)
-        await record(work, parts, "connection.paused", connection_id)
-        return await store.get_connection(work, connection_id)
+        return await pause_within(work, parts, connection_id)
+
+
+async def pause_within(
+    work: Work, parts: Parts, connection_id: str, *, message: str = "Paused by a person"
+) -> Connection:
+    """The same within a transaction; `message` tells why."""
+    now = parts.clock.now()
+    connection = await live(work, connection_id, lock=True)
+    if connection.status != "paused":
+        await move_connection(work, connection, "paused", now=now, message=message)
+        await store.update_connection(work, connection_id, now=now, paused_from=connection.status)
+        await schedules.set_enabled(work, connection_id, False, reason="paused", now=now)
+        await announce_connection(work, connection, "paused", now=now)
+    await record(work, parts, "connection.paused", connection_id)
+    return await store.get_connection(work, connection_id)
 
 
 async def resume(parts: Parts, org_id: str, connection_id: str) -> Connection:

@@ -76,6 +76,12 @@ async def release_stale(work: SystemWork, *, now: datetime, older_than: timedelt
     return len(rows)
 
 
+async def release_all(work: SystemWork, *, now: datetime) -> int:
+    """Free every row, due at once, its run kept: for when it is known that no holder lives any more; returns how many."""
+    held = update(schedules).where(schedules.c.held_by.is_not(None))
+    return (await work.connection.execute(held.values(FREE | {"next_run_at": now}))).rowcount
+
+
 async def engine_counts(work: SystemWork, *, now: datetime) -> EngineCounts:
     """How many rows wait and are held, and since when the oldest waits."""
     due = schedules.c.held_by.is_(None) & schedules.c.enabled & (_utc(schedules.c.next_run_at) <= _utc(now))

@@ -25,6 +25,7 @@ from tieline.ids import to_uuid
 
 APP_ROLE = "tieline_app"
 SYSTEM_ROLE = "tieline_system"
+BACKUP_ROLE = "tieline_backup"
 OLDEST_POSTGRES = 15
 
 metadata = MetaData(
@@ -97,8 +98,10 @@ class Db:
             except ConnectionError as error:  # whoever is in a transaction speaks to nobody but the database
                 raise _away() from error
 
-    async def driver(self) -> asyncpg.Connection[Any]:
-        """A connection of its own, outside the pool, as the system role; for the job engine. Close it."""
+    async def driver(
+        self, role: str = SYSTEM_ROLE, name: str = "tieline engine", **settings: str
+    ) -> asyncpg.Connection[Any]:
+        """A connection of its own, outside the pool, as one role; for the job engine and for backups. Close it."""
         url = self._url
         return await asyncpg.connect(
             user=url.username,
@@ -107,7 +110,7 @@ class Db:
             port=url.port,
             database=url.database,
             ssl=url.query.get("ssl"),
-            server_settings={"role": SYSTEM_ROLE, "application_name": "tieline engine", "timezone": "UTC"},
+            server_settings={"role": role, "application_name": name, "timezone": "UTC", **settings},
         )
 
     async def verify(self) -> None:
@@ -214,6 +217,7 @@ _WHO_AM_I = """
 
 __all__ = [
     "APP_ROLE",
+    "BACKUP_ROLE",
     "SYSTEM_ROLE",
     "Db",
     "OperationalError",

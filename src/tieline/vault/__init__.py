@@ -2,7 +2,7 @@
 
 from tieline.vault.composed import ComposedKeys
 from tieline.vault.encryption import Bound, DataKey, KeyEncryption, KeyFailure, KeyRing, Wrapped
-from tieline.vault.key_file import KeyRingFile, load_or_create, retire, save
+from tieline.vault.key_file import KeyRingFile, copy, load_or_create, retire, save
 from tieline.vault.keys import LocalKeyRing, with_new_key
 from tieline.vault.seal import Place, Vault, key_id_of
 from tieline.vault.services import ServiceSettings, compose_keys
@@ -21,6 +21,7 @@ __all__ = [
     "Vault",
     "Wrapped",
     "compose_keys",
+    "copy",
     "key_id_of",
     "load_or_create",
     "retire",

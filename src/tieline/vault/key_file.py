@@ -112,6 +112,31 @@ def save(ring: LocalKeyRing, path: Path) -> None:
     _replace(path, unless_lost)
 
 
+def copy(path: Path, to: Path) -> None:
+    """Copy the ring to another file, for its owner alone; one that is there already is left if it holds the same ring.
+
+    Raises `KeyRingError`, also if another ring is there.
+    """
+    ring = load_or_create(path, may_create=False)
+    try:
+        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if load_or_create(to, may_create=False).reveal() == ring.reveal():
+            return
+        raise KeyRingError(f"Another key ring is at {to}.", advice="Move it away, or name another file.") from None
+    except OSError as error:
+        raise KeyRingError(f"{to} cannot be written: {error.strerror}.") from None
+    try:
+        _fill(file, ring)
+    except BaseException:
+        to.unlink()
+        raise
+    finally:
+        os.close(file)
+    _sync(to.parent)
+
+
 def retire(path: Path, key_id: str) -> LocalKeyRing:
     """Remove exactly this key from the file, for good; raises `KeyRingError` if it is current, not there, or the file is busy.
 

@@ -15,5 +15,12 @@ END $$;
 
 DO $$
 BEGIN
-    EXECUTE format('GRANT tieline_app, tieline_system TO %I', current_user);
+    CREATE ROLE tieline_backup NOLOGIN NOSUPERUSER NOBYPASSRLS;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL;
+END $$;
+
+DO $$
+BEGIN
+    EXECUTE format('GRANT tieline_app, tieline_system, tieline_backup TO %I', current_user);
 END $$;
