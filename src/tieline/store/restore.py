@@ -121,7 +121,7 @@ async def restoring(url: str) -> AsyncIterator[Restoring]:
             await connection.execute(text("ANALYZE"))
             await connection.commit()
     except (DBAPIError, asyncpg.PostgresError, OSError) as error:
-        raise _refused(getattr(error, "orig", error)) from None
+        raise _refused(error) from None
     finally:
         await engine.dispose()
 
@@ -167,6 +167,8 @@ async def _exists(connection: AsyncConnection, table: str) -> bool:
 
 
 def _refused(error: BaseException) -> Exception:
+    error = getattr(error, "orig", error)
+    error = error.__cause__ or error  # the driver's own, where SQLAlchemy has wrapped it
     if isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError | asyncpg.UndefinedColumnError):
         return BackupError(f"The database does not take the rows of the backup ({type(error).__name__})")
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
