@@ -22,7 +22,11 @@ from tieline.flows.reach import parse_options
 from tieline.flows.upkeep import upkeep
 from tieline.sdk import Grant, OAuth2
 
-ELSEWHERE = {"refresh.begun", "refresh.answered", "rewrap.batch", "audit.recorded"}
+ELSEWHERE = (
+    {"refresh.begun", "refresh.answered", "rewrap.batch", "audit.recorded"}
+    | {f"backup.{one}" for one in ("table", "sealed")}
+    | {f"restore.{one}" for one in ("marked", "table", "concluded")}
+)
 """Points at which other tests kill, or whose transaction theirs is."""
 HERE = {"connect.verified", "connect.saved", "connect.committed", "disconnect.committed", "disconnect.revoked"}
 

@@ -250,7 +250,7 @@ def _digest(path: Path) -> str:
 
 def _comment(path: Path) -> str:
     with path.open("rb") as file:
-        file.seek(-_DIGITS, os.SEEK_END)
+        file.seek(max(path.stat().st_size - _DIGITS, 0))
         return file.read().decode("ascii", "replace")
 
 

@@ -26,6 +26,7 @@ from tieline.store.migrate import RESTORING, applied_revisions, known_revisions,
 from tieline.store.tables import metadata
 
 _LOCK = 0x7469_7265  # any number that nothing else in this database locks
+_NAME = "tieline restore"
 _OURS = re.compile(r"(?!alembic_|pgqueuer|tieline_)[a-z_]+")
 QUEUE = ("pgqueuer", "pgqueuer_log", "pgqueuer_statistics")
 """The job engine's tables, which begin empty."""
@@ -128,11 +129,11 @@ async def restoring(url: str) -> AsyncIterator[Restoring]:
 
 async def _check_free(connection: AsyncConnection) -> None:
     """Refuse a database that is at work, and one in which anything is stored."""
-    if not (await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK})).scalar_one():
-        raise Conflict("Another restore is at work in this database", advice="Wait for its end.")
+    # Waited for: the server takes a moment to notice that a restore was killed.
+    await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
     others = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name LIKE 'tieline%' AND pid <> pg_backend_pid()"
+        f" AND application_name LIKE 'tieline%' AND application_name <> '{_NAME}'"
     )
     if (await connection.execute(others)).scalar_one():
         raise Conflict("A Tieline is at work in this database", advice="Stop it, then restore.")
@@ -171,11 +172,13 @@ def _refused(error: BaseException) -> Exception:
     error = error.__cause__ or error  # the driver's own, where SQLAlchemy has wrapped it
     if isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError | asyncpg.UndefinedColumnError):
         return BackupError(f"The database does not take the rows of the backup ({type(error).__name__})")
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return Conflict("Another restore is at work in this database, or something else that it waits for")
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         advice = "Restore as the role that owns the tables, or into a database in which Tieline was never started."
         return DatabaseError("The database role may not do this", advice=advice)
     return DatabaseError(f"The database cannot be reached or filled ({type(error).__name__})")
 
 
-_CONNECT = {"server_settings": {"application_name": "tieline restore", "timezone": "UTC", "statement_timeout": "0", "lock_timeout": "10s"}}  # fmt: skip
+_CONNECT = {"server_settings": {"application_name": _NAME, "timezone": "UTC", "statement_timeout": "0", "lock_timeout": "10s"}}  # fmt: skip
 _HELD = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relrowsecurity"
