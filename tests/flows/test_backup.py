@@ -225,6 +225,10 @@ def cut_short(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
 
+def is_there(file: Path) -> bool:
+    return file.exists()
+
+
 def points_in(log: Path) -> list[str]:
     return log.read_text().split()
 
@@ -385,7 +389,7 @@ async def test_a_backup_that_is_killed_leaves_no_file_and_does_not_hinder_the_ne
     for point in points:
         process = start(carry_out, url, keys, synced.org, str(file), fault=point, killed=tmp_path / "killed")
         assert await ended(process) == -signal.SIGKILL
-        assert not file.exists()
+        assert not is_there(file)
     assert points_in(tmp_path / "killed") == [one.partition(":")[0] for one in points]
     assert await last_backup(synced.parts, synced.org) is None
     await create_backup(synced.parts, synced.org, file)

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from tieline.engine import install_sql
 from tieline.errors import DatabaseError
+from tieline.store.backup import LEFT_OUT, kept_tables
 from tieline.store.db import Db, driver_url
 from tieline.store.migrate import known_revisions, migrate
 from tieline.store.tables import metadata
@@ -164,6 +165,8 @@ async def test_every_policy_but_the_platforms_compares_with_the_organization_at_
     for row in rows:
         if row["policyname"] == "platform":
             assert row["roles"] == ["tieline_system"]
+        elif row["policyname"] == "backup":
+            assert row["roles"] == ["tieline_backup"]
         else:
             assert row["policyname"] == "organization"
             assert "current_setting('tieline.org'" in row["qual"]
@@ -176,7 +179,9 @@ async def test_neither_role_can_log_in_or_step_around_row_level_security(databas
         """SELECT rolname, rolcanlogin OR rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb AS strong
              FROM pg_roles WHERE rolname LIKE 'tieline\\_%'""",
     )
-    assert {row["rolname"]: row["strong"] for row in rows} == {"tieline_app": False, "tieline_system": False}
+    assert {row["rolname"]: row["strong"] for row in rows} == dict.fromkeys(
+        ["tieline_app", "tieline_system", "tieline_backup"], False
+    )
 
 
 async def test_nobody_else_has_any_right_to_a_table(database_url: str) -> None:
@@ -185,7 +190,23 @@ async def test_nobody_else_has_any_right_to_a_table(database_url: str) -> None:
         """SELECT DISTINCT grantee FROM information_schema.role_table_grants
             WHERE table_schema = 'public' AND grantee <> (SELECT tableowner FROM pg_tables WHERE tablename = 'organizations')""",
     )
-    assert {row["grantee"] for row in rows} == {"tieline_app", "tieline_system"}
+    assert {row["grantee"] for row in rows} == {"tieline_app", "tieline_system", "tieline_backup"}
+
+
+async def test_who_makes_a_backup_reads_all_that_belongs_into_it_and_nothing_else_and_changes_nothing(
+    database_url: str,
+) -> None:
+    granted = await on(
+        database_url,
+        "SELECT table_name, privilege_type FROM information_schema.role_table_grants WHERE grantee = 'tieline_backup'",
+    )
+    assert {row["privilege_type"] for row in granted} == {"SELECT"}
+    assert {row["table_name"] for row in granted} == {*kept_tables(), "alembic_version"}
+    assert set(kept_tables()) == set(metadata.tables) - set(LEFT_OUT)
+    policies = await on(database_url, "SELECT tablename, cmd, qual FROM pg_policies WHERE policyname = 'backup'")
+    assert {(row["cmd"], row["qual"]) for row in policies} == {("SELECT", "true")}
+    unheld = {"alembic_version", "issuer_keys"}
+    assert {row["tablename"] for row in policies} == {row["table_name"] for row in granted} - unheld
 
 
 # Applying them

@@ -79,7 +79,7 @@ class Snapshot:
 
 def kept_tables() -> list[str]:
     """The tables that are in a backup, each after those that it refers to."""
-    return [table.name for table in metadata.sorted_tables if table.name not in LEFT_OUT]
+    return [str(table.name) for table in metadata.sorted_tables if table.name not in LEFT_OUT]
 
 
 @asynccontextmanager

@@ -133,9 +133,9 @@ async def _check_free(connection: AsyncConnection) -> None:
     await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
     others = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        f" AND application_name LIKE 'tieline%' AND application_name <> '{_NAME}'"
+        " AND application_name LIKE 'tieline%' AND application_name <> :own"
     )
-    if (await connection.execute(others)).scalar_one():
+    if (await connection.execute(others, {"own": _NAME})).scalar_one():
         raise Conflict("A Tieline is at work in this database", advice="Stop it, then restore.")
     if not await connection.run_sync(applied_revisions):
         return
