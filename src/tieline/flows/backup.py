@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tieline import faults
-from tieline.errors import BackupError, KeyRingError
+from tieline.errors import AuditError, BackupError, KeyRingError
 from tieline.flows.audit import record
 from tieline.flows.parts import Parts
 from tieline.flows.pauses import pause_within
@@ -42,11 +42,15 @@ class Backup:
 
 @dataclass(frozen=True)
 class Restored:
-    """What was restored: how many `runs` were under way and go on, and how many connections were paused."""
+    """What was restored: how many `runs` were under way and go on, and how many connections were paused.
+
+    `unrecorded` are the slugs of organizations whose audit log had been altered before, so that it takes no entry.
+    """
 
     manifest: Manifest
     runs: int
     paused: int
+    unrecorded: list[str]
 
 
 async def create_backup(parts: Parts, org_id: str, path: Path, *, told: Told | None = None) -> Backup:
@@ -107,9 +111,9 @@ async def restore_backup(
             faults.passing("restore.marked")
             await _fill(place, archive, told or _silent)
             runs = await place.free_holds(parts.clock.now())
-            count = await _conclude(place, parts, archive, paused=paused)
+            count, unrecorded = await _conclude(place, parts, archive, paused=paused)
             faults.passing("restore.concluded")
-    return Restored(manifest, runs, count)
+    return Restored(manifest, runs, count, unrecorded)
 
 
 async def last_backup(parts: Parts, org_id: str) -> Entry | None:
@@ -161,16 +165,19 @@ async def _fill(place: Restoring, archive: Archive, told: Told) -> None:
     await place.conclude(tables)
 
 
-async def _conclude(place: Restoring, parts: Parts, archive: Archive, *, paused: bool) -> int:
-    """Record the restore in every organization's audit log, and pause what is to be paused; how many connections."""
-    count = 0
+async def _conclude(place: Restoring, parts: Parts, archive: Archive, *, paused: bool) -> tuple[int, list[str]]:
+    """Pause what is to be paused, and record the restore in every organization's audit log; how many connections, and where it takes none."""
+    count, unrecorded = 0, list[str]()
+    about = {"made_at": archive.manifest.made_at, "manifest": archive.sha256, "paused": paused}
     for organization in await list_organizations(await place.as_platform()):
         work = await within(await place.as_platform(), organization.id)
-        if paused:
-            count += await _pause_all(work, parts)
-        about = {"made_at": archive.manifest.made_at, "manifest": archive.sha256, "paused": paused}
-        await record(work, parts, "backup.restored", organization.id, **about)
-    return count
+        count += await _pause_all(work, parts) if paused else 0
+        try:
+            async with work.connection.begin_nested():
+                await record(work, parts, "backup.restored", organization.id, **about)
+        except AuditError:  # altered before the backup; what else there is must come back all the same
+            unrecorded.append(organization.slug)
+    return count, unrecorded
 
 
 async def _pause_all(work: Work, parts: Parts) -> int:

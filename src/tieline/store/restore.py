@@ -119,7 +119,7 @@ async def restoring(url: str) -> AsyncIterator[Restoring]:
                 await connection.execute(text(f"DROP TABLE IF EXISTS {RESTORING}"))
                 await connection.commit()
                 raise
-            await connection.execute(text("ANALYZE"))
+            await connection.execute(text(f"ANALYZE {', '.join(metadata.tables)}"))
             await connection.commit()
     except (DBAPIError, asyncpg.PostgresError, OSError) as error:
         raise _refused(error) from None
