@@ -3,7 +3,7 @@
     python benchmarks/backup.py [--people 3000] [--rounds 3]
 
 A sandbox of so many people is read once through the whole path, so that the rows are what an installation has: entities, findings,
-evidence and all else, about 13 rows for each person. Printed are seconds and rows per second of each round's best, the ratio to
+evidence and all else, about 22 rows for each person. Printed are seconds and rows per second of each round's best, the ratio to
 PostgreSQL's own with its spread, the size of the file, and the peak memory of this process. The restore is the whole of it: an empty
 database is migrated, filled, indexed, analysed and its audit log written on. What is restored is compared in counts.
 """

@@ -352,6 +352,19 @@ async def test_nothing_is_restored_into_a_database_at_work_nor_by_two_at_once(
     assert sorted(type(one).__name__ for one in outcomes) == ["Conflict", "Restored"]
 
 
+async def test_a_restore_that_is_interrupted_leaves_the_instance_as_it_was(
+    synced: Bench, empty_url: str, ring: LocalKeyRing, file: Path
+) -> None:
+    await create_backup(synced.parts, synced.org, file)
+    task: asyncio.Task[Restored] = asyncio.create_task(
+        restore(empty_url, file, ring, told=lambda table, _: table == "findings" and task.cancel())
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await every_row(empty_url) == {}
+    assert (await restore(empty_url, file, ring)).manifest.rows > 1_000
+
+
 # Killed
 
 

@@ -21,13 +21,16 @@ _THERE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _PATTERN = "tieline-" + "[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z.zip"
 
 
-@click.group("backup", cls=NounGroup)
-def command() -> None:
+@click.group("backup", cls=NounGroup, invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
     """All that is stored, in one file, to restore into an empty instance.
 
     A backup never holds the key ring, without which nothing secret in it can be read and it is not restored: keep a copy
     of that in another place, by `tieline backup key-ring`.
     """
+    if context.invoked_subcommand is None:
+        say(context.get_help())
 
 
 @command.command("create")
