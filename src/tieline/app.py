@@ -127,7 +127,7 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
     from tieline.store.migrate import migrate
 
     await migrate(url)
-    db = Db(url)
+    db = Db(url, pool_size=max(10, settings.worker_slots + 2))
     try:
         await db.verify()
         async with _keys(settings, db) as (ring, keys):

@@ -145,7 +145,7 @@ class Bench:
     async def carry_out(self, hold: Hold) -> None:
         """What a worker does with a hold, a failure of ours included."""
         async with self.parts.db.work(self.org) as work:
-            schedule = await begin(work, hold, now=self.clock.now())
+            schedule = await begin(work, hold)
         assert schedule
         try:
             await run_sync(self.parts, schedule.hold)

@@ -11,7 +11,8 @@ class EngineLimits:
     """The limits of one process (`slots`, the periods) and of the whole platform (the caps, the same in all processes).
 
     A process that is silent for `heartbeat` is thought dead and its runs are given to others; a row that nobody speaks for
-    during `stale_after` is released. `grace` is how long running jobs may take to end when the engine is stopped.
+    during `stale_after` is released. A job that has run for `longest` is ended and tried again later, so that one that is stuck
+    keeps no slot for ever. `grace` is how long running jobs may take to end when the engine is stopped.
     """
 
     slots: int = 8
@@ -21,6 +22,7 @@ class EngineLimits:
     tick: timedelta = timedelta(milliseconds=500)
     reconcile: timedelta = timedelta(minutes=1)
     stale_after: timedelta = timedelta(minutes=2)
+    longest: timedelta = timedelta(hours=6)
     grace: timedelta = timedelta(seconds=20)
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ from tieline.store.schedules import DUE_CHANNEL
 _FIRST_PAUSE = 0.2  # seconds between sessions; doubled up to the longest
 _LONGEST_PAUSE = 5.0
 _MOMENT = 0.02
+_OWN_CONNECTIONS = 2  # as many again when it must be
 _PRUNE_EVERY = timedelta(hours=1)
 _UPKEEP_EVERY = timedelta(minutes=5)
 _KEPT_FOR = timedelta(days=1)
@@ -49,17 +50,25 @@ class Engine:
         role: str = "worker",
     ) -> None:
         self._db = db
+        self._own = db.apart(_OWN_CONNECTIONS)  # flows may use up their pool, and it must not look dead then
         self._upkeep = upkeep
         self._kinds = tuple(handlers)
         self._clock = clock
         self._limits = limits or EngineLimits()
         self._wake = asyncio.Event()
-        self._worker = Worker(db, handlers, clock=clock, on_free=self._wake.set)
-        self._registry = Registry(db, self._limits, role=role, clock=clock)
+        self._worker = Worker(db, handlers, clock=clock, longest=self._limits.longest, on_free=self._wake.set)
+        self._registry = Registry(self._own, self._limits, role=role, clock=clock)
 
     async def run(self, *, until: asyncio.Event | None = None) -> None:
         """Work until `until` is set; then claim nothing more, let running jobs end or hand them back, and return."""
-        until = until or asyncio.Event()
+        try:
+            await self._work(until or asyncio.Event())
+            await self._registry.leave()
+        finally:
+            await self._own.close()
+
+    async def _work(self, until: asyncio.Event) -> None:
+        """One session after another, until told to stop."""
         pause = _FIRST_PAUSE
         while not until.is_set():
             began = asyncio.get_running_loop().time()
@@ -70,7 +79,6 @@ class Engine:
                 lasted = asyncio.get_running_loop().time() - began
                 pause = _FIRST_PAUSE if lasted > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
                 await _wait(until, pause * random.uniform(0.5, 1))  # noqa: S311  spreads load, keeps no secret
-        await self._registry.leave()
 
     async def _session(self, until: asyncio.Event) -> None:
         """Work on one connection, until told to stop or until the connection is lost."""
@@ -89,7 +97,7 @@ class Engine:
                     group.create_task(_repeat(self._beat, _sleep(self._limits.heartbeat / 3))),
                     group.create_task(_repeat(self._worker.settle, _sleep(self._limits.heartbeat / 6))),
                     group.create_task(_repeat(self._sign_on, _sleep(self._limits.heartbeat / 3))),
-                    group.create_task(_repeat(self._reconcile, _sleep(self._limits.reconcile))),
+                    group.create_task(self._reconcile_later()),
                     group.create_task(_repeat(self._prune, _sleep(_PRUNE_EVERY))),
                 ]
                 if self._upkeep:
@@ -134,16 +142,14 @@ class Engine:
 
     async def _admit(self) -> None:
         """Fill the free slots: give holds to rows that are due, and jobs to the holds, in one transaction."""
-        free = self._limits.slots - len(self._worker.holds)
-        if free < 1 or self._worker.stopping:
+        if self._worker.busy >= self._limits.slots or self._worker.stopping:
             return
-        async with self._db.system() as work:
-            free -= await count_queued(work, self._kinds)
+        async with self._own.system() as work:
+            queued = await count_queued(work, self._kinds)  # first: a job that is no longer queued then is busy already
             holds = await admit(
                 work,
-                now=self._clock.now(),
                 kinds=self._kinds,
-                free_slots=free,
+                free_slots=self._limits.slots - self._worker.busy - queued,
                 org_cap=self._limits.org_cap,
                 provider_cap=self._limits.provider_cap,
             )
@@ -157,15 +163,21 @@ class Engine:
 
     async def _beat(self) -> None:
         if holds := self._worker.holds:
-            async with self._db.system() as work:
-                await beat(work, holds, now=self._clock.now())
+            async with self._own.system() as work:
+                await beat(work, holds)
 
     async def _sign_on(self) -> None:
         await self._registry.enter(running=len(self._worker.holds), ended=self._worker.ended)
 
+    async def _reconcile_later(self) -> None:
+        """After a pause at first: where all were down, the queue still has the jobs, and they go on at once."""
+        pause = _sleep(self._limits.reconcile)
+        await pause()
+        await _repeat(self._reconcile, pause)
+
     async def _reconcile(self) -> None:
-        async with self._db.system() as work:
-            released = await release_stale(work, now=self._clock.now(), older_than=self._limits.stale_after)
+        async with self._own.system() as work:
+            released = await release_stale(work, older_than=self._limits.stale_after)
         if released:
             logger.warning("Released runs that nobody speaks for", extra={"count": released})
 
@@ -174,7 +186,7 @@ class Engine:
         await self._registry.prune()
         deleted = 1
         while deleted:
-            async with self._db.system() as work:
+            async with self._own.system() as work:
                 deleted = await prune(work, before=self._clock.now() - _KEPT_FOR)
 
 

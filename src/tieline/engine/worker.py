@@ -24,14 +24,25 @@ logger = logging.getLogger(__name__)
 class Worker:
     """What one process runs now; `on_free` is called whenever a job has ended."""
 
-    def __init__(self, db: Db, handlers: Mapping[str, Handler], *, clock: Clock, on_free: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        db: Db,
+        handlers: Mapping[str, Handler],
+        *,
+        clock: Clock,
+        longest: timedelta,
+        on_free: Callable[[], None],
+    ) -> None:
         self._db = db
         self._handlers = handlers
         self._clock = clock
+        self._longest = longest.total_seconds()
         self._on_free = on_free
         self._running: dict[asyncio.Task[None], Hold] = {}
         self._owed: list[Hold] = []
         self.stopping = False
+        self.busy = 0
+        """How many jobs there are here, those included that are just being begun or concluded."""
         self.ended = 0
         """How many jobs came to their end here, whichever it was."""
 
@@ -47,12 +58,12 @@ class Worker:
 
     async def settle(self) -> None:
         """Hand back the holds that could not be begun, or handed back when their jobs ended, as when the database was away."""
-        owed, self._owed = self._owed, []
-        for hold in owed:
-            await self._give_back(hold, None)
+        for _ in range(len(self._owed)):
+            await self._give_back(self._owed.pop(0), None)
 
     async def run(self, job: Job) -> None:
         """Run one job. It raises nothing, because PgQueuer would store the exception's message."""
+        self.busy += 1
         hold = None
         try:
             hold = read_hold(job.payload or b"")
@@ -63,6 +74,7 @@ class Worker:
             if hold:
                 self._owed.append(hold)
         finally:
+            self.busy -= 1
             self._on_free()
 
     async def stop(self, grace: timedelta) -> None:
@@ -80,7 +92,7 @@ class Worker:
 
     async def _run(self, hold: Hold) -> None:
         async with self._db.work(hold.org_id) as work:
-            schedule = await begin(work, hold, now=self._clock.now())
+            schedule = await begin(work, hold)
         if schedule is None:
             return  # the job came late, or twice
         hold = schedule.hold
@@ -90,17 +102,22 @@ class Worker:
         task = asyncio.create_task(_call(self._handlers[hold.kind], hold))
         self._running[task] = hold
         try:
-            await asyncio.wait({task})
+            ended, _ = await asyncio.wait({task}, timeout=self._longest)
+            if not ended:
+                task.cancel()
+                await asyncio.wait({task})
         finally:
             del self._running[task]
             task.cancel()
             self.ended += 1
-        await self._conclude(hold, task)
+        await self._conclude(hold, task, late=not ended)
 
-    async def _conclude(self, hold: Hold, task: asyncio.Task[None]) -> None:
+    async def _conclude(self, hold: Hold, task: asyncio.Task[None], *, late: bool) -> None:
         """See to the hold of a job that ended otherwise than by releasing it."""
         if task.cancelled():
-            await self._give_back(hold, None)
+            if late:
+                logger.warning("A job took too long, and is tried again later")
+            await self._give_back(hold, "TooLong" if late else None)
         elif isinstance(task.exception(), HoldLost):
             logger.info("The hold was lost; another worker goes on")
         elif error := task.exception():

@@ -81,7 +81,7 @@ async def take_turn(work: Work, connection: Connection) -> None:
 
 async def keep_or_stop(work: Work, sync: Sync) -> None:
     """Last thing in each transaction of a run: prove that the run is still ours and still wanted."""
-    if await schedules.keep(work, sync.hold, now=sync.now):
+    if await schedules.keep(work, sync.hold):
         raise Cancelled("Cancelled by a person")
     status = (await get_connection(work, sync.connection.id)).status
     if status == "disconnected":
@@ -201,7 +201,7 @@ async def _wait(
     work: Work, sync: Sync, until: datetime | None, error: TielineError, *, attempt: int | None = None
 ) -> None:
     """Free the worker; the same run goes on later where it stands, unless somebody asked that it end."""
-    if await schedules.keep(work, sync.hold, now=sync.now):
+    if await schedules.keep(work, sync.hold):
         await _finish(work, sync, "cancelled", Cancelled("Cancelled by a person"))
         return
     failures = sync.schedule.attempt if attempt is None else attempt

@@ -127,7 +127,7 @@ async def _begin(parts: Parts, hold: Hold) -> Sync | None:
     """Take the fence; `None` if there is nothing to run."""
     now = parts.clock.now()
     async with parts.db.work(hold.org_id) as work:
-        schedule = await schedules.begin(work, hold, now=now)
+        schedule = await schedules.begin(work, hold)
         if schedule is None:
             return None
         connection = await get_connection(work, schedule.connection_id or "")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Text, Uuid, func, literal, select, text, union_all, update
 
 from tieline.store.db import SystemWork
-from tieline.store.schedules import FREE, Hold, backoff, schedules
+from tieline.store.schedules import CLOCK, FREE, Hold, backoff, schedules
 from tieline.store.types import Id, UtcTime
 
 _TICK_LOCK = 0x7469_6C6E  # any number that nothing else in this database locks
@@ -39,12 +39,19 @@ class Load:
 
 
 async def admit(
-    work: SystemWork, *, now: datetime, kinds: Sequence[str], free_slots: int, org_cap: int, provider_cap: int
+    work: SystemWork,
+    *,
+    kinds: Sequence[str],
+    free_slots: int,
+    org_cap: int,
+    provider_cap: int,
+    now: datetime | None = None,
 ) -> list[Hold]:
     """Give holds to due rows, as many as there are free slots, to organizations in turn.
 
     No organization gets to hold more than `org_cap` rows, and no provider more than `provider_cap`, what they hold already
-    included. Nothing is given while another process is at it.
+    included. Nothing is given while another process is at it. What is due is told by the database's clock, which all
+    processes share, unless `now` is given.
     """
     lock = select(func.pg_try_advisory_xact_lock(_TICK_LOCK))
     if free_slots < 1 or not (await work.connection.execute(lock)).scalar_one():
@@ -54,7 +61,7 @@ async def admit(
     return [Hold(row.held_by, row.id, row.org_id, row.kind) for row in rows]
 
 
-async def beat(work: SystemWork, holds: Sequence[Hold], *, now: datetime) -> None:
+async def beat(work: SystemWork, holds: Sequence[Hold]) -> None:
     """Say that these holds are alive; rows that a page locks just now are skipped, for the page says so itself."""
     fences = {hold.schedule_id: hold.fence for hold in holds}
     own = select(schedules.c.id, schedules.c.fence).where(
@@ -62,16 +69,24 @@ async def beat(work: SystemWork, holds: Sequence[Hold], *, now: datetime) -> Non
     )
     rows = await work.connection.execute(own.with_for_update(skip_locked=True))
     alive = [row.id for row in rows if row.fence == fences[row.id]]
-    await work.connection.execute(update(schedules).where(schedules.c.id.in_(alive)).values(beat_at=now))
+    await work.connection.execute(update(schedules).where(schedules.c.id.in_(alive)).values(beat_at=CLOCK))
 
 
-async def release_stale(work: SystemWork, *, now: datetime, older_than: timedelta) -> int:
-    """Free the rows whose holder has been silent for so long, with backoff, keeping their runs; returns how many."""
-    silent = schedules.c.held_by.is_not(None) & (schedules.c.beat_at < now - older_than)
-    stale = select(schedules.c.id, schedules.c.attempt).where(silent).with_for_update(skip_locked=True)
+async def release_stale(work: SystemWork, *, older_than: timedelta) -> int:
+    """Free the rows whose holder has been silent for so long, keeping their runs; returns how many.
+
+    One that somebody had begun is due after a while, for the run may be what ended its worker; one whose job was still waiting
+    is due at once.
+    """
+    silent = schedules.c.held_by.is_not(None) & (schedules.c.beat_at < CLOCK - older_than)
+    begun = (schedules.c.beat_at != schedules.c.held_at).label("begun")
+    stale = select(schedules.c.id, schedules.c.attempt, begun).where(silent).with_for_update(skip_locked=True)
     rows = (await work.connection.execute(stale)).all()
     for row in rows:
-        values = FREE | {"next_run_at": now + backoff(row.attempt), "attempt": row.attempt + 1, "last_error": "stale"}
+        values = FREE | {"next_run_at": func.now()}
+        if row.begun:
+            failed = {"attempt": row.attempt + 1, "last_error": "stale"}
+            values = FREE | failed | {"next_run_at": func.now() + backoff(row.attempt)}
         await work.connection.execute(update(schedules).where(schedules.c.id == row.id).values(values))
     return len(rows)
 
@@ -126,7 +141,7 @@ _ADMIT = text("""
     ), waiting AS (
         SELECT DISTINCT org_id FROM schedules
          WHERE held_by IS NULL AND enabled AND kind = ANY(:kinds)
-           AND timezone('UTC', next_run_at) <= timezone('UTC', CAST(:now AS timestamptz))
+           AND timezone('UTC', next_run_at) <= timezone('UTC', coalesce(CAST(:now AS timestamptz), now()))
     ), candidates AS (
         SELECT due.*, coalesce(org_load.held, 0)
                + row_number() OVER (PARTITION BY waiting.org_id ORDER BY due.next_run_at, due.id) AS turn
@@ -136,7 +151,7 @@ _ADMIT = text("""
                SELECT id, next_run_at, provider, coalesce(provider_load.held, 0) AS provider_held
                  FROM schedules LEFT JOIN provider_load USING (provider)
                 WHERE org_id = waiting.org_id AND held_by IS NULL AND enabled
-                  AND next_run_at <= :now AND kind = ANY(:kinds)
+                  AND next_run_at <= coalesce(CAST(:now AS timestamptz), now()) AND kind = ANY(:kinds)
                   AND coalesce(provider_load.held, 0) < CAST(:provider_cap AS bigint)
                 ORDER BY next_run_at, id
                 LIMIT greatest(CAST(:org_cap AS bigint) - coalesce(org_load.held, 0), 0)
@@ -150,10 +165,10 @@ _ADMIT = text("""
          ORDER BY turn, next_run_at, id LIMIT CAST(:slots AS bigint)
     ), locked AS (
         SELECT id FROM chosen JOIN schedules USING (id)
-         WHERE held_by IS NULL AND enabled AND schedules.next_run_at <= :now
+         WHERE held_by IS NULL AND enabled AND schedules.next_run_at <= coalesce(CAST(:now AS timestamptz), now())
            FOR UPDATE OF schedules SKIP LOCKED
     )
-    UPDATE schedules SET held_by = gen_random_uuid(), held_at = :now, beat_at = :now
+    UPDATE schedules SET held_by = gen_random_uuid(), held_at = now(), beat_at = now()
       FROM locked WHERE schedules.id = locked.id
  RETURNING schedules.id, schedules.org_id, schedules.kind, schedules.held_by
 """).columns(id=Id("sched"), org_id=Id("org"), kind=Text, held_by=Uuid)

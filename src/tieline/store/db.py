@@ -66,7 +66,7 @@ class SystemWork:
 class Db:
     """One process's access to the database."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str | URL, *, pool_size: int = 10) -> None:
         self._url = driver_url(url)
         self._engine = _engine(self._url, pool_size)
 
@@ -113,6 +113,10 @@ class Db:
             server_settings={"role": role, "application_name": name, "timezone": "UTC", **settings},
         )
 
+    def apart(self, pool_size: int) -> Db:
+        """The same database through a small pool of its own, for who must never wait for what others hold. Close it too."""
+        return Db(self._url, pool_size=pool_size)
+
     async def verify(self) -> None:
         """Refuse a server that is too old, or a role that row-level security would not hold; raises `DatabaseError`."""
         try:
@@ -139,7 +143,7 @@ async def within(work: SystemWork, org_id: str) -> Work:
     return Work(work.connection, org_id)
 
 
-def driver_url(url: str) -> URL:
+def driver_url(url: str | URL) -> URL:
     """A `postgresql://` URL for the asyncpg driver; raises `DatabaseError` for anything else."""
     try:
         parsed = make_url(url)

@@ -87,6 +87,9 @@ schedules = Table(
 )
 
 
+CLOCK = func.clock_timestamp()
+"""The database's clock, by which holds are alive or stale: those of processes and machines differ."""
+
 FREE: dict[str, Any] = {"held_by": None, "held_at": None, "beat_at": None}
 """What a row looks like that nobody holds."""
 
@@ -178,7 +181,7 @@ async def create_schedules(
         "provider": provider,
         "connection_id": connection_id,
     }
-    common |= {"next_run_at": now, "cause": cause, "generation": 1}
+    common |= {"next_run_at": at_once(now), "cause": cause, "generation": 1}
     rows = [{"id": new_id("sched"), "operation": name, "every": every, **common} for name, every in operations]
     query = insert(schedules).values(rows).on_conflict_do_nothing().returning(schedules)
     added = [Schedule(**row._mapping) for row in await work.connection.execute(query)]
@@ -194,7 +197,7 @@ async def trigger(
     A run that waits to be cancelled is wanted again.
     """
     values: dict[str, Any] = {"generation": schedules.c.generation + 1, "cause": cause}
-    values["next_run_at"] = func.least(schedules.c.next_run_at, now)
+    values["next_run_at"] = func.least(schedules.c.next_run_at, at_once(now))
     values["cancel_requested"] = schedules.c.cancel_requested & schedules.c.held_by.is_not(None)
     wanted = (_of(work, connection_id, operation), schedules.c.enabled)
     query = update(schedules).where(*wanted).values(values).returning(schedules)
@@ -261,28 +264,26 @@ async def request_cancel(work: Work, schedule_id: str) -> bool:
 # What a worker does with a hold
 
 
-async def begin(work: Work, hold: Hold, *, now: datetime | None = None) -> Schedule | None:
+async def begin(work: Work, hold: Hold) -> Schedule | None:
     """Begin what is held, or go on with it: `None` if the hold is another's by now (a late or repeated job).
 
     A hold without a fence takes a new one, which shuts out whoever began it before; a hold with a fence must still have
     it. All that follows needs the hold with its fence, which is the schedule's `hold`.
     """
     taken = 0 if hold.fence else 1
-    values: dict[str, Any] = {"fence": schedules.c.fence + taken, **_generations()}
-    if now:
-        values["beat_at"] = now
+    values: dict[str, Any] = {"fence": schedules.c.fence + taken, "beat_at": CLOCK, **_generations()}
     row = (
         await work.connection.execute(update(schedules).where(_mine(work, hold)).values(values).returning(schedules))
     ).one_or_none()
     return Schedule(**row._mapping) if row else None
 
 
-async def keep(work: Work, hold: Hold, *, now: datetime) -> bool:
+async def keep(work: Work, hold: Hold) -> bool:
     """Prove, within the transaction of a page, that the hold is still ours, and say so to others; raises `HoldLost`.
 
     Returns whether somebody asked to cancel. It locks the row until the transaction ends, so call it last.
     """
-    query = update(schedules).where(_held(work, hold)).values(beat_at=now).returning(schedules.c.cancel_requested)
+    query = update(schedules).where(_held(work, hold)).values(beat_at=CLOCK).returning(schedules.c.cancel_requested)
     row = (await work.connection.execute(query)).one_or_none()
     if row is None:
         raise HoldLost("Another worker has taken over")
@@ -310,7 +311,7 @@ async def release(
     if done:
         triggered = schedules.c.generation > schedules.c.begun_generation
         values["ran_generation"] = schedules.c.begun_generation
-        values["next_run_at"] = case((triggered, now), else_=bindparam("planned", next_run_at, UtcTime))
+        values["next_run_at"] = case((triggered, at_once(now)), else_=bindparam("planned", next_run_at, UtcTime))
         values["cause"] = case((triggered, schedules.c.cause), else_="schedule")
     if not await _free(work, hold, now, values):
         raise HoldLost("Another worker has taken over")
@@ -323,7 +324,7 @@ async def give_back(work: Work, hold: Hold, *, now: datetime, error: str | None 
     followed by another. The run and its place are kept. Says whether the hold was still ours.
     """
     if error is None:
-        return await _free(work, hold, now, {"next_run_at": now})
+        return await _free(work, hold, now, {"next_run_at": at_once(now)})
     if not counted:
         soon = now + _SOON * random.uniform(0.75, 1.25)  # noqa: S311  spreads load, keeps no secret
         return await _free(work, hold, now, {"next_run_at": soon, "last_error": error})
@@ -380,9 +381,14 @@ async def _free(work: Work, hold: Hold, now: datetime, values: dict[str, Any]) -
     return row is not None
 
 
+def at_once(now: datetime) -> ColumnElement[Any]:
+    """Due now, by the database's clock too: what a process wants whose own clock is fast must not wait for that time to come."""
+    return func.least(bindparam("due", now, UtcTime, unique=True), func.now())
+
+
 def now_if(wanted: ColumnElement[bool], now: datetime) -> ColumnElement[Any]:
     """Due now where it can run; elsewhere what was planned stays."""
-    return case((wanted, bindparam("due", now, UtcTime)), else_=schedules.c.next_run_at)
+    return case((wanted, at_once(now)), else_=schedules.c.next_run_at)
 
 
 async def wake(work: Work) -> None:
