@@ -58,17 +58,17 @@ async def serve(session: Session, listener: socket.socket, *, workers: bool) -> 
             server.force_exit = server.should_exit  # the second time it does not wait for requests any more
             server.should_exit = True
 
-        with _on_signal(stop):
+        with on_signal(stop):
             await _greet(tieline, listener)
             await server.serve(sockets=[listener])
 
 
-async def work(session: Session) -> None:
-    """Carry out what is due until a signal says to stop."""
+async def work(session: Session, stop: asyncio.Event | None = None) -> None:
+    """Carry out what is due until a signal, or whoever sets `stop`, says to stop."""
     session.start_log("info")
-    stop = asyncio.Event()
+    stop = stop or asyncio.Event()
     async with session.open() as tieline:
-        with _on_signal(stop.set):
+        with on_signal(stop.set):
             async with working(tieline, role="worker"):
                 say("Working; nothing is listened on. Ctrl-C ends it.")
                 await stop.wait()
@@ -149,7 +149,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
+def on_signal(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` at SIGTERM and Ctrl-C instead of ending at once."""
     loop = asyncio.get_running_loop()
     former = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}

@@ -1,16 +1,66 @@
-"""`tieline worker`: the workers alone."""
+"""`tieline worker`: the workers alone, in one process or several."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
+from contextlib import suppress
 
 import click
 
-from tieline.cli.serve import work
-from tieline.cli.session import Command, current
+from tieline.cli.serve import on_signal, work
+from tieline.cli.session import Command, Session, current
+from tieline.cli.show import say
 
 
 @click.command("worker", cls=Command)
-def command() -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="So many worker processes under this one, about one a core; one that dies is begun anew.",
+)
+@click.option("--until-stdin-ends", is_flag=True, hidden=True, help="As a child of another worker.")
+def command(processes: int, until_stdin_ends: bool) -> None:
     """Carry out what is due, beside any number of other processes, until SIGTERM or Ctrl-C."""
-    asyncio.run(work(current()))
+    if processes > 1:
+        asyncio.run(supervise(current(), processes))
+        return
+    asyncio.run(_work(current(), until_stdin_ends=until_stdin_ends))
+
+
+async def supervise(session: Session, processes: int) -> None:
+    """Keep so many worker processes at work until a signal says to stop.
+
+    Tieline is opened here too: what is wrong with the settings is told once, the tables are there before the children look for them, and
+    an embedded database stays while they come and go.
+    """
+    from tieline.cli.crew import work_together
+
+    session.start_log("info")
+    stop = asyncio.Event()
+    async with session.open():
+        with on_signal(stop.set):
+            say(f"{processes} worker processes; nothing is listened on. Ctrl-C ends them.")
+            level = ["--log-level", session.log_level] if session.log_level else []
+            child = [sys.executable, "-m", "tieline", "worker", "--until-stdin-ends", *level]
+            await work_together(child, count=processes, until=stop)
+
+
+async def _work(session: Session, *, until_stdin_ends: bool) -> None:
+    stop = asyncio.Event()
+    if until_stdin_ends:
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=_tell_when_stdin_ends, args=(loop, stop), daemon=True).start()
+    await work(session, stop)
+
+
+def _tell_when_stdin_ends(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    while os.read(0, 1024):
+        pass
+    with suppress(RuntimeError):  # it has stopped already
+        loop.call_soon_threadsafe(stop.set)
