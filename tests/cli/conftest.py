@@ -154,7 +154,7 @@ def environment(place: Path, server: str, template: str) -> dict[str, str]:
     name = f"cli_{uuid4().hex[:12]}"
     head, _, query = server.partition("?")
     asyncio.run(_create(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ}
     return kept | {
         "PYTHONUTF8": "1",
         "TIELINE_DATABASE_URL": f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else ""),

@@ -16,6 +16,7 @@ from tests.engine.steps import (
     now,
     read,
     runs_of,
+    worker_process,
 )
 from tests.engine.toy import Toy, quick_limits
 
@@ -61,3 +62,17 @@ async def test_an_engine_that_is_cancelled_hands_back_what_runs(db: Db, place: P
     after = await read(db, made)
     assert (after.held_by, after.attempt) == (None, 0)
     assert after.next_run_at <= now()
+
+
+async def test_a_process_that_is_told_to_stop_ends_what_runs_and_leaves_the_rest(db: Db, place: Place) -> None:
+    made = await make_schedule(db, await make_org(db))
+    with worker_process(place, pages=5, pause=0.1) as process:
+        await eventually(lambda: place.execute("SELECT 1 FROM toy_pages"))
+        process.terminate()
+        await fire(db, made)
+        await asyncio.to_thread(process.join)
+        assert process.exitcode == 0
+    assert await runs_of(place) == [("done", 5)]
+    after = await read(db, made)
+    assert (after.held_by, after.generation - after.ran_generation) == (None, 1)
+    assert await place.execute("SELECT 1 FROM pgqueuer") == []
