@@ -33,15 +33,21 @@ _ENDED = frozenset({"succeeded", "partial", *_BAD})
 
 @dataclass(frozen=True)
 class Watched:
-    """A run as it stands; `stopped` says why it cannot go on, as when its connection was paused."""
+    """A run as it stands; `stopped` says why it cannot go on, as when its connection was paused.
+
+    `again_at` is when it is tried again, if it broke off and nobody works on it.
+    """
 
     run: Run
     stopped: str | None = None
+    again_at: datetime | None = None
 
     @property
     def waits_until(self) -> datetime | None:
-        """Until when the provider makes it wait."""
-        return self.run.resume_at if self.run.status == "queued" and not self.stopped else None
+        """Until when the provider makes it wait, or it rests before it is tried again."""
+        if self.stopped or self.run.status not in {"queued", "running"}:
+            return None
+        return self.run.resume_at or self.again_at
 
     @property
     def state(self) -> str:
@@ -136,16 +142,19 @@ async def _look(parts: Parts, org_id: str, runs: Sequence[Run]) -> list[Watched]
 
     found: dict[str, Run] = {}
     off: dict[str, str] = {}
+    again: dict[str, datetime] = {}
     async with parts.db.work(org_id) as work:
         for connection in {one.connection_id for one in runs}:
             newest = (await list_runs(work, Paging(limit=_RECENT), connection_id=connection)).items
             found |= {one.id: one for one in newest}
-            if any(one.status == "queued" for one in newest):
+            if any(one.status in {"queued", "running"} for one in newest):
                 for schedule in await list_schedules(work, connection):
                     if schedule.run_id and not schedule.enabled:
                         off[schedule.run_id] = schedule.off_reason or "switched off"
+                    elif schedule.run_id and schedule.attempt and not schedule.held_by and schedule.next_run_at:
+                        again[schedule.run_id] = schedule.next_run_at
         standing = [found.get(one.id) or await get_run(work, one.id) for one in runs]
-    return [Watched(one, off.get(one.id) if one.status == "queued" else None) for one in standing]
+    return [Watched(one, off.get(one.id) if one.status == "queued" else None, again.get(one.id)) for one in standing]
 
 
 def make_display(names: Mapping[str, str], *, err: bool = False) -> Display:
@@ -253,6 +262,8 @@ def explain(one: Watched, names: Mapping[str, str]) -> str | None:
             else None
         )
     if one.state == "waiting":
+        if run.resume_at is None:
+            return f"{head}: it broke off, and is tried again at {one.waits_until:%Y-%m-%d %H:%M:%S} UTC; the log of its worker says why"
         return f"{head}: the provider makes it wait until {one.waits_until:%Y-%m-%d %H:%M:%S} UTC; it goes on then"
     if one.state == "held":
         return f"{head}: {run.error_message}. If they are really gone: tieline runs release {run.id}"

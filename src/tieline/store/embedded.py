@@ -50,7 +50,7 @@ _SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "shared_buffers": "128MB",
-    "max_connections": "100",
+    "max_connections": "200",
     "max_wal_size": "1GB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
