@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MOST_ATTEMPTS = 5
 """How often an unavailable provider is tried before the run fails and the connection shows an error."""
 
+SHORTEST_WAIT = timedelta(seconds=5)
+"""A provider that limits, but says that it can be asked again at once, is given so much time all the same."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -115,7 +118,7 @@ async def end(sync: Sync, error: Exception) -> None:
     async with sync.parts.db.work(sync.hold.org_id) as work:
         match error:
             case RateLimited():
-                await _wait(work, sync, error.until, error)
+                await _wait(work, sync, max(error.until, sync.now + SHORTEST_WAIT), error)
             case Unavailable() if sync.schedule.attempt + 1 < MOST_ATTEMPTS:
                 until = sync.now + _backoff(sync.schedule.attempt)
                 await _wait(work, sync, until, error, attempt=sync.schedule.attempt + 1)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tieline import faults
 from tieline.catalog.compile import CompiledOperation, compile_operation
-from tieline.errors import Conflict, NotFound
+from tieline.errors import Conflict, NotFound, Unexpected
 from tieline.flows import endings
 from tieline.flows.audit import record
 from tieline.flows.credentials import open_credential
@@ -46,6 +46,9 @@ from tieline.store.run_spans import Span, add_page
 from tieline.store.runs import Run
 from tieline.store.schedules import Hold, Schedule
 from tieline.store.timetables import set_default
+
+MOST_PAGES = 200_000
+"""How many pages a run may store before its provider is thought never to end."""
 
 _log = logging.getLogger(__name__)
 
@@ -209,6 +212,8 @@ async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, che
         counts |= {"rejected": len(made.refusals), "unidentified": made.unidentified}
         seen = [key_of(one) for one in made.seen]
         page = await runs.save_progress(work, sync.run.id, checkpoint=checkpoint, counts=counts, seen=seen)
+        if page > MOST_PAGES:  # each reading has its own bound, but a run may go on with many, one after the other
+            raise Unexpected(f"{sync.provider.name} does not come to an end: {MOST_PAGES:,} pages were read in one run")
         await add_page(work, sync.run.id, span_of(page, batch.pace, loaded_since=begun, now=sync.now))
         faults.passing("page.checkpoint")
         await endings.keep_or_stop(work, sync)

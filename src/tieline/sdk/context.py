@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 from tieline.clock import Clock
-from tieline.errors import ProviderError
+from tieline.errors import ProviderError, Unexpected
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.http import JSON, RAISE, Answer, Http
 from tieline.sdk.limits import Wait
-from tieline.sdk.pages import Page, Paginator, SinglePage, walk
+from tieline.sdk.pages import Course, Page, Paginator, SinglePage, walk
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -132,9 +132,13 @@ class Context(Generic[O]):
         """The records of a list that a vendor's SDK reads: `fetch(cursor)` gives items and the next cursor, or `None`."""
 
         async def open_at(cursor: Any) -> AsyncIterator[Page]:
+            course = Course(cursor)
             while True:
                 items, cursor = await fetch(cursor)
-                yield Page(items=list(items), next=cursor)
+                page = Page(items=list(items), next=cursor)
+                if cursor is not None and (wrong := course.turn(page.items, cursor)):
+                    raise Unexpected(f"{self.http.provider} {wrong}")
+                yield page
                 if cursor is None:
                     return
 

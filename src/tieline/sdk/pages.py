@@ -19,6 +19,8 @@ from tieline.errors import Forbidden, ProviderError, RateLimited, Unauthorised, 
 from tieline.sdk.http import JSON, RAISE, Answer, Http, Params
 
 _MOST_PAGES = 100_000
+_MOST_REPEATS = 10  # a page that comes again at once may be chance: new items at the front of a list push the others on
+_MOST_EMPTY = 1_000  # some providers filter after they have cut their list into pages
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w!#$&+.^`|~*-]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
 _LINK_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"([^"]*)"|([^\s;,"]*))')
 
@@ -282,10 +284,10 @@ async def walk(
     """Read page after page from the cursor `start`; with `json` given, each request posts it with the page's parameters.
 
     A list that is not there (404) raises, gives the items in `missing`, or raises `missing` if that is an exception.
-    Raises `Unexpected` when a cursor comes again, as the reading would never end.
+    Raises `Unexpected` for a list that would never end.
     """
-    cursor, seen = start, {_fingerprint(start)}
-    for _ in range(_MOST_PAGES):
+    cursor, course = start, Course(start)
+    while True:
         page = paginator.request(cursor)
         absent = missing if cursor is None else RAISE  # a list that vanishes halfway is not empty
         answer = await _ask(http, path, page=page, params=params, json=json, headers=headers, missing=absent)
@@ -297,13 +299,31 @@ async def walk(
         if cursor is not None:
             if (link := paginator.request(cursor).url) is not None:
                 cursor = http.link(path, link)
-            if (fingerprint := _fingerprint(cursor)) in seen:
-                raise answer.fail(Unexpected, f"repeated its cursor for {answer.asked}")
-            seen.add(fingerprint)
+            if wrong := course.turn(found, cursor):
+                raise answer.fail(Unexpected, f"{wrong} for {answer.asked}")
         yield Page(found, cursor)
         if cursor is None:
             return
-    raise Unexpected(f"{http.provider} has more than {_MOST_PAGES:,} pages at one list")
+
+
+class Course:
+    """The course that a reading takes, from page to page; it notices one that would never end."""
+
+    def __init__(self, start: JSON) -> None:
+        self._seen = {_fingerprint(start)}
+        self._before: Sequence[JSON] | None = None
+        self._repeats = 0
+
+    def turn(self, items: Sequence[JSON], cursor: JSON) -> str | None:
+        """Take note of a page and the cursor that follows it; what the provider does wrong, if it does."""
+        self._repeats = self._repeats + 1 if items == self._before else 0
+        self._before = items
+        if self._repeats >= (_MOST_REPEATS if items else _MOST_EMPTY):
+            return "answered the same page again and again"
+        if (fingerprint := _fingerprint(cursor)) in self._seen:
+            return "repeated its cursor"
+        self._seen.add(fingerprint)
+        return f"has more than {_MOST_PAGES:,} pages" if len(self._seen) > _MOST_PAGES else None
 
 
 def dig(value: JSON, path: str) -> JSON:
