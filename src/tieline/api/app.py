@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tieline.api import issuer
@@ -118,9 +119,18 @@ def create_mounted(started: Callable[[], AbstractAsyncContextManager[Started]]) 
     return _assemble(lifespan)
 
 
+class Stopping(TielineError):
+    """The process was told to stop: it ends what it has begun, and should be sent nothing more."""
+
+    slug = "stopping"
+    status = 503
+    advice = "Ask another process of the same Tieline."
+
+
 def _equip(app: FastAPI, parts: Parts, ring: Ring) -> None:
     app.state.parts = parts
     app.state.pepper = ring.api_key_pepper
+    app.state.stopping = False  # whoever runs the server says so
 
 
 def _assemble(lifespan: Any = None) -> FastAPI:
@@ -167,7 +177,9 @@ def _add_health(app: FastAPI) -> None:
         return {"status": "alive"}
 
     @app.get("/readyz", tags=["health"], responses={503: problem_response(503)})
-    async def check_readiness(parts: PartsOf) -> Response:
-        """Say whether requests can be served: whether the database can be reached."""
+    async def check_readiness(request: Request, parts: PartsOf) -> Response:
+        """Say whether requests can be served: whether the database can be reached, and the process is not about to end."""
+        if request.app.state.stopping:
+            raise Stopping("This process is about to end")
         await parts.db.verify()
         return answer({"status": "ready"})

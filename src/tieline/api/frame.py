@@ -48,6 +48,8 @@ class Frame:
                 if "/oauth/" in scope["path"] or told["path"] != scope["path"]:
                     scope["path"], scope["query_string"] = told["path"], b""
                 message = {**message, "headers": _framed(message.get("headers", ()), request_id)}
+                if getattr(scope["app"].state, "stopping", False):  # who asks again should ask another process
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         with bind(request_id=request_id), acting_as(SYSTEM):

@@ -92,9 +92,11 @@ class Display(Protocol):
 
 
 @asynccontextmanager
-async def working(tieline: Running, *, role: str = "command") -> AsyncIterator[None]:
-    """Carry out what is due while the block runs; at its end runs under way come to theirs, or are handed back."""
-    until = asyncio.Event()
+async def working(
+    tieline: Running, *, role: str = "command", until: asyncio.Event | None = None
+) -> AsyncIterator[None]:
+    """Carry out what is due while the block runs, or `until` then; at the end runs under way come to theirs, or are handed back."""
+    until = until or asyncio.Event()
     worker = asyncio.create_task(tieline.engine(role).run(until=until))
     try:
         yield

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,10 +25,21 @@ if TYPE_CHECKING:
 
     from tieline.cli.session import Running
 
+_FIRST_HANDED_OVER = 3
+"""The descriptor of the first socket that is handed over."""
+
 
 @click.command("serve", cls=Command)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 is all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(0, 60),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="At SIGTERM: how long /readyz says 503 before the last connections are closed.",
+)
 @click.option(
     "--role",
     type=click.Choice(["all", "api", "worker"]),
@@ -35,32 +47,56 @@ if TYPE_CHECKING:
     show_default=True,
     help="What to run here; any number of processes share one database.",
 )
-def command(host: str, port: int, role: str) -> None:
-    """Run the console, the REST API on /v1 (its documentation on /docs) and the workers, until SIGTERM or Ctrl-C."""
+def command(host: str, port: int, drain: float, role: str) -> None:
+    """Run the console, the REST API on /v1 (its documentation on /docs) and the workers, until SIGTERM or Ctrl-C.
+
+    Started with a socket that is open already (systemd's LISTEN_FDS), it listens on that one, and --host and --port count for nothing.
+    """
     if role == "worker":
         asyncio.run(work(current()))
         return
-    with listening(host, port) as listener:
-        asyncio.run(serve(current(), listener, workers=role == "all"))
+    given = handed_over(os.environ)
+    with given or listening(host, port) as listener:
+        asyncio.run(serve(current(), listener, workers=role == "all", drain=drain, shared=given is not None))
 
 
-async def serve(session: Session, listener: socket.socket, *, workers: bool) -> None:
-    """Answer requests, and carry out what is due if `workers`, until a signal says to stop."""
+async def serve(
+    session: Session, listener: socket.socket, *, workers: bool, drain: float = 0, shared: bool = False
+) -> None:
+    """Answer requests, and carry out what is due if `workers`, until a signal says to stop.
+
+    SIGTERM loses no request: the process says that it is not ready, takes no more connections if others share its socket, closes
+    each connection with its next answer, and after `drain` seconds those that have nothing to say. Meanwhile the workers end.
+    """
     session.start_log("info")
     settings = session.read_settings()
+    stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         tieline = await stack.enter_async_context(session.open(settings))
         if workers:
-            await stack.enter_async_context(working(tieline, role="server"))
-        server = quiet_server(tieline.api())
+            await stack.enter_async_context(working(tieline, role="server", until=stopping))
+        api = tieline.api()
+        server = quiet_server(api)
 
-        def stop() -> None:
-            server.force_exit = server.should_exit  # the second time it does not wait for requests any more
+        def stop(number: int) -> None:
+            server.force_exit = api.state.stopping  # the second time it does not wait for requests any more
+            server.should_exit = server.force_exit or number == signal.SIGINT  # a person at the keyboard waits
+            api.state.stopping = True
+            stopping.set()
+
+        async def wind_down() -> None:
+            await stopping.wait()
+            if shared:
+                for one in server.servers:
+                    one.close()
+            await asyncio.sleep(drain)
             server.should_exit = True
 
         with on_signal(stop):
             await _greet(tieline, listener)
+            winding = asyncio.create_task(wind_down())
             await server.serve(sockets=[listener])
+            winding.cancel()
 
 
 async def work(session: Session, stop: asyncio.Event | None = None) -> None:
@@ -68,8 +104,8 @@ async def work(session: Session, stop: asyncio.Event | None = None) -> None:
     session.start_log("info")
     stop = stop or asyncio.Event()
     async with session.open() as tieline:
-        with on_signal(stop.set):
-            async with working(tieline, role="worker"):
+        with on_signal(lambda _: stop.set()):
+            async with working(tieline, role="worker", until=stop):
                 say("Working; nothing is listened on. Ctrl-C ends it.")
                 await stop.wait()
 
@@ -127,6 +163,24 @@ async def _let_in(tieline: Running, base: str) -> None:
         )
 
 
+def handed_over(environment: Mapping[str, str]) -> socket.socket | None:
+    """The open socket that whoever started this process hands over (https://www.freedesktop.org/software/systemd/man/sd_listen_fds.html).
+
+    Several processes may listen on it, one after the other or side by side: nobody who connects while one ends is refused.
+    """
+    if environment.get("LISTEN_PID") != str(os.getpid()) or not environment.get("LISTEN_FDS", "").isdecimal():
+        return None
+    if environment["LISTEN_FDS"] != "1":
+        raise SetupError(f"{environment['LISTEN_FDS']} sockets were handed over", advice="Hand over exactly one.")
+    listener = socket.socket(fileno=_FIRST_HANDED_OVER)
+    if listener.family not in (socket.AF_INET, socket.AF_INET6) or listener.type != socket.SOCK_STREAM:
+        raise SetupError(
+            "The socket that was handed over is not one of TCP", advice="Hand over a stream of IPv4 or IPv6."
+        )
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for the reason told in `listening`
+    return listener
+
+
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
     """The socket to serve on, taken first of all: a port that is taken must not cost a start. Raises `SetupError`."""
@@ -149,12 +203,12 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def on_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at SIGTERM and Ctrl-C instead of ending at once."""
+def on_signal(stop: Callable[[int], None]) -> Iterator[None]:
+    """Call `stop` with the signal at SIGTERM and Ctrl-C instead of ending at once."""
     loop = asyncio.get_running_loop()
     former = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     for one in former:
-        signal.signal(one, lambda *_: loop.call_soon_threadsafe(stop))
+        signal.signal(one, lambda number, _: loop.call_soon_threadsafe(stop, number))
     try:
         yield
     finally:

@@ -44,7 +44,7 @@ async def supervise(session: Session, processes: int) -> None:
     session.start_log("info")
     stop = asyncio.Event()
     async with session.open():
-        with on_signal(stop.set):
+        with on_signal(lambda _: stop.set()):
             say(f"{processes} worker processes; nothing is listened on. Ctrl-C ends them.")
             level = ["--log-level", session.log_level] if session.log_level else []
             child = [sys.executable, "-m", "tieline", "worker", "--until-stdin-ends", *level]

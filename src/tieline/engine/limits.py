@@ -12,7 +12,8 @@ class EngineLimits:
 
     A process that is silent for `heartbeat` is thought dead and its runs are given to others; a row that nobody speaks for
     during `stale_after` is released. A job that has run for `longest` is ended and tried again later, so that one that is stuck
-    keeps no slot for ever. `grace` is how long running jobs may take to end when the engine is stopped.
+    keeps no slot for ever. `grace` is how long running jobs may take to end when the engine is stopped; supervisors are patient for
+    20 s and more, and handing back takes a moment.
     """
 
     slots: int = 8
@@ -23,7 +24,7 @@ class EngineLimits:
     reconcile: timedelta = timedelta(minutes=1)
     stale_after: timedelta = timedelta(minutes=2)
     longest: timedelta = timedelta(hours=6)
-    grace: timedelta = timedelta(seconds=20)
+    grace: timedelta = timedelta(seconds=15)
 
     def __post_init__(self) -> None:
         if self.slots < 2:

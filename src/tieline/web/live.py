@@ -23,7 +23,7 @@ Look = Callable[[], Awaitable[tuple[str, bool]]]
 
 
 def stream(page: Page, look: Look) -> Response:
-    """The part whenever it changes. It breaks off when the session ends, or what it shows is gone."""
+    """The part whenever it changes. It breaks off when the session ends, what it shows is gone, or this process ends."""
     return StreamingResponse(_events(page, look), headers={"X-Accel-Buffering": "no"}, media_type="text/event-stream")
 
 
@@ -31,6 +31,8 @@ async def _events(page: Page, look: Look) -> AsyncIterator[bytes]:
     shown, over = "", False
     try:
         while not over:
+            if page.request.app.state.stopping:
+                return  # the browser asks again, and finds another process
             await check_session(page.parts.db, page.parts.keys.session_key, session_cookie(page), now=page.now)
             part, over = await look()
             yield b": still here\n\n" if part == shown else _event("part", part)

@@ -213,10 +213,10 @@ async def follow_run(request: Request, parts: PartsOf, caller: Auditor, run_id: 
 
 
 async def _follow(request: Request, parts: Parts, caller: Caller, run_id: str) -> AsyncIterator[bytes]:
-    """The run whenever it changed; the stream breaks off when the key stops working or the run is gone."""
+    """The run whenever it changed; the stream breaks off when the key stops working, the run is gone, or this process ends."""
     shown = b""
     try:
-        while True:
+        while not request.app.state.stopping:
             await authenticate(request, request.headers.get(HEADER))
             async with parts.db.work(caller.org_id) as work:
                 run = await store.get_run(work, run_id)
