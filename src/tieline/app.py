@@ -103,6 +103,7 @@ class Reached:
 @asynccontextmanager
 async def reaching(settings: Settings, key_ring: Path | None = None) -> AsyncIterator[Reached]:
     """Reach the database and the keys that the settings name, or another file's keys; raises `SetupError`."""
+    from tieline.clock import SystemClock
     from tieline.errors import KeyRingError
     from tieline.store.db import Db
     from tieline.vault import load_or_create
@@ -115,7 +116,7 @@ async def reaching(settings: Settings, key_ring: Path | None = None) -> AsyncIte
     with _database(settings) as url:
         db, keys = Db(url), _compose(settings, path, ring)
         try:
-            yield Reached(url, _assemble(settings, db, ring, keys), keys)
+            yield Reached(url, _assemble(settings, db, ring, keys, SystemClock()), keys)
         finally:
             await keys.close()
             await db.close()
@@ -123,27 +124,29 @@ async def reaching(settings: Settings, key_ring: Path | None = None) -> AsyncIte
 
 @asynccontextmanager
 async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
+    from tieline.clock import SteadyClock
     from tieline.store.db import Db
     from tieline.store.migrate import migrate
+    from tieline.store.shared_time import in_step
 
     await migrate(url)
     db = Db(url, pool_size=max(10, settings.worker_slots + 2))
     try:
         await db.verify()
-        async with _keys(settings, db) as (ring, keys):
-            parts = _assemble(settings, db, ring, keys)
+        clock = SteadyClock()
+        async with in_step(db, clock), _keys(settings, db) as (ring, keys):
+            parts = _assemble(settings, db, ring, keys, clock)
             yield Tieline(settings, parts, ring, await _default_organization(parts))
     finally:
         await db.close()
 
 
-def _assemble(settings: Settings, db: Db, ring: LocalKeyRing, keys: ComposedKeys) -> Parts:
+def _assemble(settings: Settings, db: Db, ring: LocalKeyRing, keys: ComposedKeys, clock: Clock) -> Parts:
     from tieline.catalog import load_catalog
-    from tieline.clock import SystemClock
     from tieline.flows.parts import Parts
     from tieline.vault import Vault
 
-    clock, catalog = SystemClock(), load_catalog()
+    catalog = load_catalog()
     return Parts(
         db,
         catalog,

@@ -176,6 +176,7 @@ class Engine:
         await _repeat(self._reconcile, pause)
 
     async def _reconcile(self) -> None:
+        await self._beat()  # if the clock was turned, our own have not been heard of for long either
         async with self._own.system() as work:
             released = await release_stale(work, older_than=self._limits.stale_after)
         if released:

@@ -75,10 +75,12 @@ async def beat(work: SystemWork, holds: Sequence[Hold]) -> None:
 async def release_stale(work: SystemWork, *, older_than: timedelta) -> int:
     """Free the rows whose holder has been silent for so long, keeping their runs; returns how many.
 
+    Who was last heard of in the future is silent too: the clock has been turned back since, and whoever lives speaks by the new one.
     One that somebody had begun is due after a while, for the run may be what ended its worker; one whose job was still waiting
     is due at once.
     """
-    silent = schedules.c.held_by.is_not(None) & (schedules.c.beat_at < CLOCK - older_than)
+    heard = schedules.c.beat_at.between(CLOCK - older_than, CLOCK + older_than)
+    silent = schedules.c.held_by.is_not(None) & ~heard
     begun = (schedules.c.beat_at != schedules.c.held_at).label("begun")
     stale = select(schedules.c.id, schedules.c.attempt, begun).where(silent).with_for_update(skip_locked=True)
     rows = (await work.connection.execute(stale)).all()
