@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -196,6 +197,17 @@ async def test_uses_within_one_process_are_counted_apart(made: Place) -> None:
         with running(made.data_dir, state_dir=made.state_dir) as again:
             assert again == server
         assert await answers(server.url)
+    assert made.stopped
+
+
+async def test_a_server_that_dies_while_it_is_in_use_is_started_again(made: Place) -> None:
+    with running(made.data_dir, state_dir=made.state_dir) as server:
+        await ask(server.url, "CREATE TABLE kept AS SELECT 7 AS it")
+        first = made.postmaster
+        os.kill(first, signal.SIGKILL)
+        while not await answers(server.url) or made.postmaster == first:
+            await asyncio.sleep(0.05)
+        assert await ask(server.url, "SELECT it FROM kept") == 7
     assert made.stopped
 
 

