@@ -35,6 +35,7 @@ from tieline.api.app import create_api
 from tieline.engine import Engine, EngineLimits, Hold
 from tieline.flows.sync import run_sync
 from tieline.stages import collect
+from tieline.store.db import is_passing
 from tieline.store.embedded import running
 from tieline.store.migrate import migrate
 from tieline.vault import LocalKeyRing
@@ -182,3 +183,22 @@ async def hurrying(made: Bench) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+async def ends_as_if_undisturbed(made: Bench, undisturbed: object) -> None:
+    """Every run succeeded, once, having counted no failure as its own, and the same stands."""
+    runs = await made.runs()
+    assert {run.status for run in runs} == {"succeeded"}
+    assert len(runs) == len(await made.schedules())
+    assert {one.attempt for one in await made.schedules()} == {0}
+    assert what_stands(await take_snapshot(made)) == undisturbed
+
+
+async def once_reachable(look: Awaitable[T]) -> T | None:
+    """What there is to see, or nothing while the database is away."""
+    try:
+        return await look
+    except Exception as error:
+        if not is_passing(error):
+            raise
+        return None

@@ -9,37 +9,22 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from tests.faults.conftest import Place, all_ended, ask, breaking, client, eventually, hurrying, what_stands, working
-from tests.flows.bench import Bench, take_snapshot
+from tests.faults.conftest import (
+    Place,
+    all_ended,
+    ask,
+    breaking,
+    client,
+    ends_as_if_undisturbed,
+    eventually,
+    hurrying,
+    once_reachable,
+    working,
+)
+from tests.flows.bench import Bench
 
-from tieline.errors import TielineError
 from tieline.flows.endings import MOST_ATTEMPTS
-from tieline.store.db import is_passing
 from tieline.vault import LocalKeyRing
-
-
-async def pages(made: Bench) -> int:
-    return sum(run.pages for run in await made.runs())
-
-
-async def ends_as_if_undisturbed(made: Bench, undisturbed: object) -> None:
-    """Every run succeeded, once, having counted no failure as its own, and the same stands."""
-    runs = await made.runs()
-    assert {run.status for run in runs} == {"succeeded"}
-    assert len(runs) == len(await made.schedules())
-    assert {one.attempt for one in await made.schedules()} == {0}
-    assert what_stands(await take_snapshot(made)) == undisturbed
-
-
-async def once_reachable(look: object) -> object:
-    """What there is to see, or nothing while the database is away."""
-    try:
-        return await look
-    except TielineError:
-        return None
-    except Exception as error:
-        assert is_passing(error), error
-        return None
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -56,7 +41,7 @@ async def test_runs_go_on_after_the_database_has_crashed_three_times(
 
 
 async def more_than(made: Bench, count: int) -> bool:
-    return await pages(made) > count
+    return sum(run.pages for run in await made.runs()) > count
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -97,12 +82,15 @@ STATES = {
 
 @pytest.mark.parametrize("state", ["40001", "53100"])
 async def test_a_run_outlasts_more_failures_of_the_database_than_it_has_attempts(
-    bench: Bench, database_of_its_own: str, state: str, undisturbed: object
+    synced: Bench, database_synced_once: str, state: str
 ) -> None:
-    await breaking(database_of_its_own, "entities", state, times=3 * MOST_ATTEMPTS)
-    async with working(bench, stale_after=timedelta(hours=1)), hurrying(bench):
-        await eventually(lambda: all_ended(bench))
-    await ends_as_if_undisturbed(bench, undisturbed)
+    (run,) = await synced.request("people")
+    await breaking(database_synced_once, "runs", state, times=3 * MOST_ATTEMPTS)
+    async with working(synced, stale_after=timedelta(hours=1)), hurrying(synced):
+        await eventually(lambda: all_ended(synced))
+    ended = await synced.run(run.id)
+    assert (ended.status, ended.unchanged, ended.error_slug) == ("succeeded", 240, None)
+    assert (await synced.schedule("people")).attempt == 0
 
 
 @pytest.mark.parametrize("failure", STATES)
@@ -162,12 +150,10 @@ async def waits_for_a_lock(connection: asyncpg.Connection) -> bool:
     return bool(await connection.fetchval(count))
 
 
-async def test_the_isolation_that_a_server_prefers_changes_nothing(
-    bench: Bench, database_of_its_own: str, undisturbed: object
-) -> None:
-    name = database_of_its_own.partition("?")[0].rpartition("/")[2]
-    await ask(database_of_its_own, f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
-    async with working(bench):
-        await eventually(lambda: all_ended(bench))
-    await ends_as_if_undisturbed(bench, undisturbed)
-    assert {run.attempts for run in await bench.runs()} == {1}
+async def test_the_isolation_that_a_server_prefers_changes_nothing(synced: Bench, database_synced_once: str) -> None:
+    name = database_synced_once.partition("?")[0].rpartition("/")[2]
+    await ask(database_synced_once, f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    await synced.parts.db.close()  # what is open goes on as it began
+    async with synced.parts.db.work(synced.org) as work:
+        told = await (await work.driver()).fetchval("SELECT current_setting('transaction_isolation')")
+    assert told == "read committed"

@@ -62,6 +62,7 @@ def test_two_sockets_are_refused() -> None:
         handed_over({"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid())})
 
 
+@pytest.mark.slow
 async def test_servers_that_replace_one_another_under_load_fail_no_request_and_lose_nothing(
     database_of_its_own: str, sandbox: Sandbox, place: Path
 ) -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
-from tests.faults.conftest import all_ended, ask, eventually, what_stands, working
+from tests.faults.conftest import all_ended, eventually, what_stands, working
 from tests.flows.bench import Bench, Sandbox, connected, take_snapshot
 from tests.flows.worker import Work, start_worker
 
 from tieline.clock import SetClock, SteadyClock, SystemClock
-from tieline.store import shared_time
 from tieline.store.db import Db
 from tieline.store.shared_time import in_step
 from tieline.vault import load_or_create
@@ -82,16 +83,8 @@ async def peaceful(made: Bench, undisturbed: dict[str, Any]) -> None:
     assert what_stands(await take_snapshot(made)) == undisturbed
 
 
-class Turned(Db):
-    """A database whose clock somebody turns."""
-
-    by = timedelta()
-
-
 @pytest.mark.parametrize("by", [HOUR, -HOUR])
-async def test_turning_the_databases_clock_expires_nothing_that_runs(
-    synced: Bench, monkeypatch: pytest.MonkeyPatch, by: timedelta
-) -> None:
+async def test_turning_the_databases_clock_expires_nothing_that_runs(synced: Bench, by: timedelta) -> None:
     """All processes follow it within seconds; here one does, at once."""
     clock = off(timedelta())
     turned = replace(synced, parts=replace(synced.parts, clock=clock))
@@ -134,6 +127,28 @@ async def released(made: Bench) -> bool:
 
 
 # Frozen workers
+
+
+async def test_a_transaction_whose_process_says_nothing_more_is_ended(synced: Bench, database_synced_once: str) -> None:
+    """It holds a connection's turn in the middle of a COPY, where PostgreSQL waits for ever."""
+
+    async def silence() -> AsyncIterator[bytes]:
+        yield b"begun\n"
+        await asyncio.Event().wait()
+
+    frozen = await asyncpg.connect(database_synced_once, server_settings={"application_name": "tieline"})
+    await frozen.execute("CREATE TEMPORARY TABLE said (it text)")
+    await frozen.execute("BEGIN")
+    await frozen.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", str(synced.connection.id))
+    saying = asyncio.create_task(frozen.copy_to_table("said", source=silence()))
+    (run,) = await synced.request("people")
+    async with working(synced):
+        await eventually(lambda: has_ended(synced, run.id))
+    ended = await synced.run(run.id)
+    assert (ended.status, ended.unchanged) == ("succeeded", 240)
+    saying.cancel()
+    await asyncio.wait({saying})
+    frozen.terminate()
 
 
 async def test_a_worker_frozen_beyond_its_heartbeat_writes_nothing_when_it_thaws(
