@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastapi import FastAPI
+    from pydantic import SecretStr
+    from starlette.applications import Starlette
 
     from tieline.access.sso import Sso
     from tieline.clock import Clock
     from tieline.engine import Engine
     from tieline.flows.parts import Parts
+    from tieline.flows.readings import Readings
     from tieline.settings import Settings
     from tieline.store.db import Db
     from tieline.store.organizations import Organization
@@ -38,6 +41,12 @@ class Tieline:
     parts: Parts
     ring: LocalKeyRing
     organization: Organization
+    readings: Readings
+
+    @property
+    def metrics_token(self) -> SecretStr | None:
+        """The token of whoever may read metrics."""
+        return self.settings.metrics_token
 
     def engine(self, role: str = "worker") -> Engine:
         """A worker that carries out what is due, beside any others; `role` is how the process was started."""
@@ -50,14 +59,14 @@ class Tieline:
             with acting_as("engine"):
                 await run_sync(self.parts, hold)
 
-        beat = timedelta(seconds=self.settings.heartbeat_seconds)
+        beat = self.settings.heartbeat
         limits = EngineLimits(
             slots=self.settings.worker_slots,
             org_cap=self.settings.org_slots,
             provider_cap=self.settings.provider_slots,
             heartbeat=beat,
             reconcile=min(timedelta(minutes=1), 2 * beat),
-            stale_after=max(4 * beat, timedelta(seconds=5)),
+            stale_after=self.settings.stale_after,
         )
         return Engine(
             self.parts.db,
@@ -74,20 +83,26 @@ class Tieline:
         from tieline.connect.app import add_connect
         from tieline.web.app import add_console
 
-        api = create_api(self.parts, self.ring)
+        api = create_api(self.parts, self.ring, readings=self.readings, metrics_token=self.metrics_token)
         add_console(api)
         add_connect(api)
         return api
 
+    def metrics(self) -> Starlette:
+        """`/metrics` alone, for a port of its own."""
+        from tieline.api.metrics import create_metrics
+
+        return create_metrics(self.readings, self.metrics_token)
+
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Tieline]:
-    """Start what the settings ask for (database, migrations, keys, catalog), and stop it again at the end.
+async def running(settings: Settings, *, role: str = "command") -> AsyncIterator[Tieline]:
+    """Start what the settings ask for (database, migrations, keys, catalog), and stop it again at the end; `role` says what for.
 
     Raises `SetupError` with advice where something is missing or refused.
     """
     with _database(settings) as url:
-        async with _opened(settings, url) as tieline:
+        async with _opened(settings, url, role) as tieline:
             yield tieline
 
 
@@ -123,8 +138,9 @@ async def reaching(settings: Settings, key_ring: Path | None = None) -> AsyncIte
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
+async def _opened(settings: Settings, url: str, role: str) -> AsyncIterator[Tieline]:
     from tieline.clock import SteadyClock
+    from tieline.flows.readings import Readings
     from tieline.store.db import Db
     from tieline.store.migrate import migrate
     from tieline.store.shared_time import in_step
@@ -136,9 +152,27 @@ async def _opened(settings: Settings, url: str) -> AsyncIterator[Tieline]:
         clock = SteadyClock()
         async with in_step(db, clock), _keys(settings, db) as (ring, keys):
             parts = _assemble(settings, db, ring, keys, clock)
-            yield Tieline(settings, parts, ring, await _default_organization(parts))
+            async with _telling(Readings(parts, role=role, data_dir=settings.data_dir)) as readings:
+                yield Tieline(settings, parts, ring, await _default_organization(parts), readings)
     finally:
         await db.close()
+
+
+@asynccontextmanager
+async def _telling(readings: Readings) -> AsyncIterator[Readings]:
+    """Send traces and metrics, if the environment says where to, while the block runs."""
+    from tieline.telemetry import observe_readings, turned_on
+
+    with turned_on() as sends_metrics:
+        if not sends_metrics:
+            yield readings
+            return
+        observe_readings(lambda: readings.last)
+        looking = asyncio.create_task(readings.keep_looking(timedelta(seconds=15)))
+        try:
+            yield readings
+        finally:
+            looking.cancel()
 
 
 def _assemble(settings: Settings, db: Db, ring: LocalKeyRing, keys: ComposedKeys, clock: Clock) -> Parts:
@@ -264,7 +298,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def started() -> AsyncIterator[Tieline]:
-        async with running(settings or read_settings()) as tieline:
+        async with running(settings or read_settings(), role="mounted") as tieline:
             stop = asyncio.Event()
             worker = asyncio.create_task(tieline.engine("mounted").run(until=stop))
             try:

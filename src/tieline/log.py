@@ -1,6 +1,7 @@
 """Structured logging: one JSON object a line, with the ids of what is being worked on.
 
-`bind(run_id=…)` adds fields to every line logged in the same task. The level is that of Tieline's own loggers; all others
+`bind(run_id=…)` adds fields to every line logged in the same task: the organization and the request or the run that it is about. What is
+traced has the ids of its trace besides. The level is that of Tieline's own loggers; all others
 are held at WARNING, for many print URLs, headers or bodies (httpx2 logs whole URLs at INFO, botocore signed headers at
 DEBUG), and nobody knows what the SDK of a provider yet to be written does.
 """
@@ -13,8 +14,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
+
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 
 _bound: ContextVar[dict[str, Any]] = ContextVar("tieline_log", default={})  # noqa: B039  never mutated, only replaced
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -30,6 +34,11 @@ def bind(**fields: Any) -> Iterator[None]:
         _bound.reset(token)
 
 
+def add(**fields: Any) -> None:
+    """Add fields from here to the end of the block of `bind` that one is in: what is known only within it."""
+    _bound.set(_bound.get() | fields)
+
+
 def bound(name: str) -> Any:
     """A field that `bind` has added, `None` outside of its block."""
     return _bound.get().get(name)
@@ -42,12 +51,13 @@ class JsonLines(logging.Formatter):
         """One line; an exception is told by type and place, its message only if it is ours."""
         message = record.getMessage()
         line: dict[str, Any] = {
-            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             # After the first line asyncio goes on with the repr of what failed, exception and all.
             "message": message if _is_ours(record.name) else message.partition("\n")[0],
             **_bound.get(),
+            **_traced(),
             **{key: value for key, value in vars(record).items() if key not in _STANDARD},
         }
         if record.exc_info and record.exc_info[0]:
@@ -67,6 +77,14 @@ def set_up(level: str = "info", stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(others)
     logging.getLogger("tieline").setLevel(own)
+
+
+def _traced() -> dict[str, str]:
+    """The span that one is in, as OpenTelemetry's log format names it."""
+    within = get_current_span().get_span_context()
+    if not within.is_valid:
+        return {}
+    return {"trace_id": format_trace_id(within.trace_id), "span_id": format_span_id(within.span_id)}
 
 
 def _is_ours(logger: str) -> bool:

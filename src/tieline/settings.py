@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
@@ -57,6 +58,20 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severe messages that are logged."
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        description="What Prometheus sends to read /metrics, as Authorization: Bearer …; without it only operators' keys may.",
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="A port of its own for /metrics, as workers need it that serve nothing else.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="The address of that port; one that other machines reach needs TIELINE_METRICS_TOKEN.",
     )
     worker_slots: int = Field(default=8, ge=2, le=256, description="Runs that one process carries out side by side.")
     org_slots: int = Field(
@@ -177,6 +192,8 @@ class Settings(BaseSettings):
     def _is_whole(self) -> Self:
         if (self.oidc_issuer is None) != (self.oidc_client_id is None):
             raise ValueError("oidc_issuer and oidc_client_id are only of use together")
+        if self.metrics_port is not None and self.metrics_token is None and not _is_loopback(self.metrics_host):
+            raise ValueError("metrics_host can be reached by others, so metrics_token must be set")
         return self
 
     @property
@@ -185,6 +202,16 @@ class Settings(BaseSettings):
         own = urlsplit(self.public_url)
         names = [] if _is_this_machine(own) or own.hostname is None else [own.hostname]
         return AddressPolicy.parse(self.allow_private_addresses, own_hosts=names)
+
+    @property
+    def heartbeat(self) -> timedelta:
+        """After how long a worker that is not heard of counts as dead."""
+        return timedelta(seconds=self.heartbeat_seconds)
+
+    @property
+    def stale_after(self) -> timedelta:
+        """After how long a run that nobody speaks for is given to another."""
+        return max(4 * self.heartbeat, timedelta(seconds=5))
 
     @property
     def history_days_of_kinds(self) -> dict[str, int]:
@@ -372,10 +399,14 @@ def _split(url: str) -> SplitResult:
 
 
 def _is_this_machine(split: SplitResult) -> bool:
-    if split.hostname == "localhost":
+    return _is_loopback(split.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
         return True
     try:
-        return ip_address(split.hostname or "").is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
         return False
 

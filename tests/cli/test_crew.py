@@ -33,7 +33,7 @@ async def crew(folder: Path, program: str, patience: Patience = QUICK) -> AsyncI
         "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); " + program,
         str(folder),
     ]
-    task = asyncio.create_task(work_together(command, count=2, until=until, patience=patience))
+    task = asyncio.create_task(work_together([command] * 2, until=until, patience=patience))
     try:
         yield until
     finally:

@@ -88,6 +88,12 @@ PLATFORM_MAY_SOME_COLUMNS |= {
     *((table, "UPDATE", name) for table in (*REWRAPPING, "issuer_keys") for name in ("sealed", "key_id")),
 }
 
+PLATFORM_MAY |= {("run_tallies", "SELECT")}
+PLATFORM_MAY_SOME_COLUMNS |= {
+    *(("connections", "SELECT", name) for name in ("id", "provider", "status", "disconnected_at")),
+    *(("tallies", "SELECT", name) for name in ("connection_id", "check_id", "outcome", "entities")),
+}
+
 every_table = pytest.mark.parametrize("table", OWNED, ids=lambda table: table.name)
 
 

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from tieline.api import issuer
+from tieline.api import issuer, metrics
 from tieline.api.caller import PartsOf
 from tieline.api.describe import openapi_of, problem_response
 from tieline.api.docs import render_docs
@@ -44,6 +45,7 @@ from tieline.api.v1 import (
 )
 from tieline.errors import TielineError
 from tieline.flows.parts import Parts
+from tieline.flows.readings import Readings
 
 NOUNS = (
     providers,
@@ -99,11 +101,23 @@ class Started(Protocol):
         """Its key ring."""
         ...
 
+    @property
+    def readings(self) -> Readings:
+        """How it stands, for metrics."""
+        ...
 
-def create_api(parts: Parts, ring: Ring) -> FastAPI:
+    @property
+    def metrics_token(self) -> SecretStr | None:
+        """The token of whoever may read metrics."""
+        ...
+
+
+def create_api(
+    parts: Parts, ring: Ring, *, readings: Readings | None = None, metrics_token: SecretStr | None = None
+) -> FastAPI:
     """The API over parts that run already."""
     app = _assemble()
-    _equip(app, parts, ring)
+    _equip(app, parts, ring, readings or Readings(parts, role="server"), metrics_token)
     return app
 
 
@@ -113,7 +127,7 @@ def create_mounted(started: Callable[[], AbstractAsyncContextManager[Started]]) 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with started() as running:
-            _equip(app, running.parts, running.ring)
+            _equip(app, running.parts, running.ring, running.readings, running.metrics_token)
             yield
 
     return _assemble(lifespan)
@@ -127,9 +141,11 @@ class Stopping(TielineError):
     advice = "Ask another process of the same Tieline."
 
 
-def _equip(app: FastAPI, parts: Parts, ring: Ring) -> None:
+def _equip(app: FastAPI, parts: Parts, ring: Ring, readings: Readings, metrics_token: SecretStr | None) -> None:
     app.state.parts = parts
     app.state.pepper = ring.api_key_pepper
+    app.state.readings = readings
+    app.state.metrics_token = metrics_token
     app.state.stopping = False  # whoever runs the server says so
 
 
@@ -175,6 +191,12 @@ def _add_health(app: FastAPI) -> None:
     async def check_health() -> dict[str, str]:
         """Say that the process is alive; it depends on nothing."""
         return {"status": "alive"}
+
+    @app.get(metrics.PATH, include_in_schema=False)
+    async def show_metrics(request: Request) -> Response:
+        """Tell Prometheus how everything stands."""
+        await metrics.check_reader(request, request.app.state.metrics_token)
+        return await metrics.answer_metrics(request.app.state.readings)
 
     @app.get("/readyz", tags=["health"], responses={503: problem_response(503)})
     async def check_readiness(request: Request, parts: PartsOf) -> Response:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 
+from tieline import log
 from tieline.access.actor import act_as
 from tieline.access.api_keys import check_key
 from tieline.access.roles import Caller, Role
@@ -40,11 +41,13 @@ async def authenticate(request: Request, key: Annotated[str | None, Security(_sc
     if not key and cookie and request.method in _READING:
         signed_in = await check_session(parts.db, parts.keys.session_key, cookie, now=parts.clock.now())
         act_as(signed_in.caller.actor)
+        log.add(org_id=signed_in.caller.org_id, actor=signed_in.caller.actor)
         return signed_in.caller
     if not key:
         raise NotAuthenticated(f"There is no {HEADER} header")
     caller = await check_key(parts.db, request.app.state.pepper, key, now=parts.clock.now())
     act_as(caller.actor)
+    log.add(org_id=caller.org_id, actor=caller.actor)
     return caller
 
 

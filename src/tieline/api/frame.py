@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from http import HTTPStatus
 from typing import Any
 
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +19,8 @@ from tieline.api.problem import Failed, answer_problem
 from tieline.ids import new_id
 from tieline.log import bind
 from tieline.store.db import explain
+from tieline.telemetry import asked_by, span
+from tieline.telemetry.instruments import HTTP_SECONDS
 
 HEADER = "X-Request-Id"
 _HEADERS = (
@@ -52,13 +58,37 @@ class Frame:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        with bind(request_id=request_id), acting_as(SYSTEM):
+        with bind(request_id=request_id), acting_as(SYSTEM), _traced(scope, request_id) as traced:
             try:
                 await self._app(scope, receive, stamped)
             except Exception as error:  # noqa: BLE001  the last place where an answer can be given
                 await _answer_failure(error, Request(scope, receive), stamped, answered="status" in told)
-            milliseconds = round((time.perf_counter() - begun) * 1000, 1)
-            _log.info("Answered", extra=told | {"milliseconds": milliseconds})
+            seconds = time.perf_counter() - begun
+            _tell(traced, scope, told.get("status", 0), seconds)
+            _log.info("Answered", extra=told | {"milliseconds": round(seconds * 1000, 1)})
+
+
+def _traced(scope: Scope, request_id: str) -> AbstractContextManager[Span]:
+    """The span of a request, within the trace of whoever sent it."""
+    about = {"http.request.method": scope["method"], "tieline.request_id": request_id}
+    return span(scope["method"], about, kind=SpanKind.SERVER, within=asked_by(Headers(scope=scope)))
+
+
+def _tell(traced: Span, scope: Scope, status: int, seconds: float) -> None:
+    """Say by which route a request was answered, and how."""
+    route = _template(scope)
+    traced.update_name(f"{scope['method']} {route}")
+    traced.set_attributes({"http.route": route, "http.response.status_code": status})
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        traced.set_status(Status(StatusCode.ERROR))
+    HTTP_SECONDS.record(seconds, method=scope["method"], route=route, status=f"{status // 100}xx")
+
+
+def _template(scope: Scope) -> str:
+    """The route's template, of which the framework leaves out the version of the API; `none` where no route took the request."""
+    template: str = getattr(scope.get("route"), "path_format", "none")
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    return f"/v1{template}" if path.startswith("/v1/") and not template.startswith(("/v1/", "none")) else template
 
 
 def _framed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

@@ -23,7 +23,7 @@ def run(
     *,
     read_settings: Callable[..., Any],
     describe_settings: Callable[[Any], list[dict[str, Any]]],
-    running: Callable[[Any], AbstractAsyncContextManager[Running]],
+    running: Callable[..., AbstractAsyncContextManager[Running]],
     reaching: Callable[..., AbstractAsyncContextManager[Reached]],
 ) -> None:
     """Carry out the command line and exit with one of the codes of `exits`; no traceback reaches the user."""

@@ -36,15 +36,15 @@ class Patience:
 
 
 async def work_together(
-    command: Sequence[str], *, count: int, until: asyncio.Event, patience: Patience | None = None
+    commands: Sequence[Sequence[str]], *, until: asyncio.Event, patience: Patience | None = None
 ) -> None:
-    """Keep so many children at work until told to stop, then wait for all.
+    """Keep a child at work by each of these commands until told to stop, then wait for all.
 
     Raises `SetupError` if a child ends at once again and again; the others are stopped then too.
     """
     patience = patience or Patience()
     stop = asyncio.Event()
-    places = [asyncio.create_task(_keep_filled(command, stop, patience)) for _ in range(count)]
+    places = [asyncio.create_task(_keep_filled(command, stop, patience)) for command in commands]
     told = asyncio.create_task(until.wait())
     try:
         await asyncio.wait([told, *places], return_when=asyncio.FIRST_COMPLETED)

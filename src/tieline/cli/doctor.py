@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -16,26 +15,15 @@ from tieline.errors import DatabaseError, KeyRingError, SetupError
 
 if TYPE_CHECKING:
     from tieline.cli.session import Running
-
-_LATE = timedelta(minutes=2)
-_CLOCK_TOLERANCE = timedelta(seconds=5)
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What was looked at, how it is (`ok`, `warning`, `error`), and what to do if it is not well."""
-
-    subject: str
-    status: str
-    said: str
-    advice: str = ""
+    from tieline.flows.diagnosis import Diagnosis
 
 
 @click.command("doctor", cls=Command)
-def command() -> None:
-    """Look at the settings, the database, the key ring, the clock, the providers and the engine."""
+@click.option("--offline", is_flag=True, help="Ask neither providers nor the public address.")
+def command(offline: bool) -> None:
+    """Look at the settings, the database, the keys, the clocks, the engine and the providers, and say what to do."""
     session = current()
-    found = run_async(_examine(session))
+    found = run_async(_examine(session, offline=offline))
     if session.json:
         show_json({"items": [asdict(one) for one in found], "next": None})
     else:
@@ -47,7 +35,9 @@ def command() -> None:
         click.get_current_context().exit(exits.SETUP)
 
 
-async def _examine(session: Session) -> list[Diagnosis]:
+async def _examine(session: Session, *, offline: bool) -> list[Diagnosis]:
+    from tieline.flows.diagnosis import Diagnosis
+
     session.start_log("error")
     try:
         settings = session.read_settings()
@@ -56,46 +46,38 @@ async def _examine(session: Session) -> list[Diagnosis]:
     found = [Diagnosis("settings", "ok", f"the data directory is {settings.data_dir}")]
     try:
         async with session.open(settings) as tieline:
-            return found + [one async for one in _look(tieline)]
+            return found + [one async for one in _look(tieline, offline=offline)]
     except SetupError as error:
         subject = {DatabaseError: "database", KeyRingError: "key ring"}.get(type(error), "start")
         return [*found, Diagnosis(subject, "error", error.message, error.what_to_do)]
 
 
-async def _look(tieline: Running) -> AsyncIterator[Diagnosis]:
-    async with tieline.parts.db.system() as work:
-        driver = await work.driver()
-        version, at = await driver.fetchrow("SELECT current_setting('server_version'), clock_timestamp()")
-        now = tieline.parts.clock.now()
-    where = "the operator's own" if tieline.settings.database_url else "embedded"
-    yield Diagnosis("database", "ok", f"PostgreSQL {version}, {where}")
-    ring = tieline.ring
-    yield Diagnosis("key ring", "ok", f"{len(ring.ids)} key(s) in {tieline.settings.key_ring_path}; keep a copy of it")
-    if abs(at - now) > _CLOCK_TOLERANCE:
-        advice = "Set both clocks by NTP."
-        yield Diagnosis("clock", "warning", f"the database's differs by {abs(at - now).total_seconds():.0f} s", advice)
-    else:
-        yield Diagnosis("clock", "ok", f"it is {now:%Y-%m-%d %H:%M:%S} UTC, here and in the database")
+async def _look(tieline: Running, *, offline: bool) -> AsyncIterator[Diagnosis]:
+    from tieline.flows import diagnosis
+    from tieline.flows.reachability import examine_own_address, examine_providers
+
+    parts, settings = tieline.parts, tieline.settings
+    where = "the operator's own" if settings.database_url else "embedded"
+    async for one in diagnosis.examine_database(parts, where=where):
+        yield one
+    yield diagnosis.examine_disk(settings.data_dir)
+    said = f"{len(tieline.ring.ids)} key(s) in {settings.key_ring_path}; keep a copy of it"
+    yield diagnosis.Diagnosis("key ring", "ok", said)
+    yield await diagnosis.examine_keys(parts)
+    async for one in diagnosis.examine_engine(parts, stale_after=settings.stale_after):
+        yield one
     yield _providers(tieline)
-    yield await _engine(tieline)
+    if not offline:
+        async for one in examine_providers(parts):
+            yield one
+        yield await examine_own_address(parts)
 
 
 def _providers(tieline: Running) -> Diagnosis:
+    from tieline.flows.diagnosis import Diagnosis
+
     catalog = tieline.parts.catalog
     if catalog.broken:
         told = "; ".join(f"{name}: {why}" for name, why in catalog.broken.items())
         return Diagnosis("providers", "warning", f"cannot be loaded: {told}", "`tieline provider check` says more.")
     return Diagnosis("providers", "ok", f"{len(catalog.providers)} providers, {len(catalog.checks)} checks")
-
-
-async def _engine(tieline: Running) -> Diagnosis:
-    from tieline.store.admission import engine_counts, next_due
-
-    now = tieline.parts.clock.now()
-    async with tieline.parts.db.system() as work:
-        counts, due = await engine_counts(work, now=now), await next_due(work)
-    if counts.oldest and now - counts.oldest > _LATE and not counts.held:
-        said = f"{counts.waiting} run(s) wait since {counts.oldest:%Y-%m-%d %H:%M} UTC and nobody carries them out"
-        return Diagnosis("engine", "warning", said, "Start `tieline serve` or `tieline worker`.")
-    planned = f"; the next is due {due:%Y-%m-%d %H:%M} UTC" if due and not counts.waiting else ""
-    return Diagnosis("engine", "ok", f"{counts.held} run(s) under way, {counts.waiting} due{planned}")

@@ -7,9 +7,9 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -21,12 +21,19 @@ from tieline.errors import SetupError
 
 if TYPE_CHECKING:
     import uvicorn
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
     from tieline.cli.session import Running
 
 _FIRST_HANDED_OVER = 3
 """The descriptor of the first socket that is handed over."""
+
+
+metrics_port = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Also show /metrics on a port of its own; 0 takes any free port.",
+)
 
 
 @click.command("serve", cls=Command)
@@ -47,32 +54,33 @@ _FIRST_HANDED_OVER = 3
     show_default=True,
     help="What to run here; any number of processes share one database.",
 )
-def command(host: str, port: int, drain: float, role: str) -> None:
+@metrics_port
+def command(host: str, port: int, drain: float, role: str, metrics_port: int | None) -> None:
     """Run the console, the REST API on /v1 (its documentation on /docs) and the workers, until SIGTERM or Ctrl-C.
 
     Started with a socket that is open already (systemd's LISTEN_FDS), it listens on that one, and --host and --port count for nothing.
     """
+    settings = read(current(), metrics_port)
     if role == "worker":
-        asyncio.run(work(current()))
+        asyncio.run(work(current(), settings))
         return
     given = handed_over(os.environ)
     with given or listening(host, port) as listener:
-        asyncio.run(serve(current(), listener, workers=role == "all", drain=drain, shared=given is not None))
+        asyncio.run(serve(current(), settings, listener, workers=role == "all", drain=drain, shared=given is not None))
 
 
 async def serve(
-    session: Session, listener: socket.socket, *, workers: bool, drain: float = 0, shared: bool = False
+    session: Session, settings: Any, listener: socket.socket, *, workers: bool, drain: float = 0, shared: bool = False
 ) -> None:
     """Answer requests, and carry out what is due if `workers`, until a signal says to stop.
 
     SIGTERM loses no request: the process says that it is not ready, takes no more connections if others share its socket, closes
     each connection with its next answer, and after `drain` seconds those that have nothing to say. Meanwhile the workers end.
     """
-    session.start_log("info")
-    settings = session.read_settings()
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
-        tieline = await stack.enter_async_context(session.open(settings))
+        tieline = await stack.enter_async_context(session.open(settings, role="server"))
+        await stack.enter_async_context(_metrics_served(tieline))
         if workers:
             await stack.enter_async_context(working(tieline, role="server", until=stopping))
         api = tieline.api()
@@ -99,18 +107,42 @@ async def serve(
             winding.cancel()
 
 
-async def work(session: Session, stop: asyncio.Event | None = None) -> None:
+async def work(session: Session, settings: Any, stop: asyncio.Event | None = None) -> None:
     """Carry out what is due until a signal, or whoever sets `stop`, says to stop."""
-    session.start_log("info")
     stop = stop or asyncio.Event()
-    async with session.open() as tieline:
+    async with session.open(settings, role="worker") as tieline:
         with on_signal(lambda _: stop.set()):
-            async with working(tieline, role="worker", until=stop):
-                say("Working; nothing is listened on. Ctrl-C ends it.")
+            async with _metrics_served(tieline) as shown, working(tieline, role="worker", until=stop):
+                say(f"Working; {shown or 'nothing is listened on'}. Ctrl-C ends it.")
                 await stop.wait()
 
 
-def quiet_server(api: FastAPI) -> uvicorn.Server:
+def read(session: Session, port: int | None) -> Any:
+    """The settings, from which the log is started; the command line's port wins."""
+    given = {} if port is None else {"metrics_port": port}
+    settings = session.read_settings(**given)
+    session.start_log(settings.log_level)
+    return settings
+
+
+@asynccontextmanager
+async def _metrics_served(tieline: Running) -> AsyncIterator[str]:
+    """`/metrics` on a port of its own, if the settings name one, while the block runs; where that is."""
+    settings = tieline.settings
+    if settings.metrics_port is None:
+        yield ""
+        return
+    with listening(settings.metrics_host, settings.metrics_port, option="--metrics-port") as listener:
+        server = quiet_server(tieline.metrics())
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"metrics are on {_address(listener)}/metrics"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+def quiet_server(api: ASGIApp) -> uvicorn.Server:
     """A server without a log of its own, which would show queries: what people bring back from a provider is secret."""
     import uvicorn
 
@@ -132,15 +164,12 @@ async def _greet(tieline: Running, listener: socket.socket) -> None:
     from tieline.store.api_keys import list_api_keys
     from tieline.store.listing import Paging
 
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    say(
-        f"Tieline answers on http://{shown}:{port}; the API is documented on http://{shown}:{port}/docs. Ctrl-C ends it."
-    )
+    port, here = listener.getsockname()[1], _address(listener)
+    say(f"Tieline answers on {here}; the API is documented on {here}/docs. Ctrl-C ends it.")
     public = urlsplit(tieline.parts.public_url)
     elsewhere = public.scheme == "http" and (public.port or 80) != port
     # Passkeys and cookies belong to the public address: whoever begins at another name would have to begin again.
-    await _let_in(tieline, f"http://{shown}:{port}" if elsewhere else tieline.parts.public_url)
+    await _let_in(tieline, here if elsewhere else tieline.parts.public_url)
     if elsewhere:
         warn(
             f"Who signs in at a provider is sent back to {tieline.parts.public_url}: set TIELINE_PUBLIC_URL to use that."
@@ -181,8 +210,13 @@ def handed_over(environment: Mapping[str, str]) -> socket.socket | None:
     return listener
 
 
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 @contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int, *, option: str = "--port") -> Iterator[socket.socket]:
     """The socket to serve on, taken first of all: a port that is taken must not cost a start. Raises `SetupError`."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -192,11 +226,11 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            advice = f"Another program listens there; end it, or choose another port: --port {port + 1}."
+            advice = f"Another program listens there; end it, or choose another port: {option} {port + 1}."
             raise SetupError(f"Port {port} on {host} is taken", advice=advice) from None
         reason = error.strerror or type(error).__name__
         raise SetupError(
-            f"Cannot listen on {host} port {port}: {reason}", advice="Choose another --host or --port."
+            f"Cannot listen on {host} port {port}: {reason}", advice=f"Choose another {option}, or another address."
         ) from None
     with listener:
         yield listener

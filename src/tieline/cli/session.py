@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.applications import Starlette
 
     from tieline.engine import Engine
     from tieline.flows.parts import Parts
@@ -39,6 +40,7 @@ class Running(Protocol):
     def organization(self) -> Organization: ...
     def engine(self, role: str = ...) -> Engine: ...
     def api(self) -> FastAPI: ...
+    def metrics(self) -> Starlette: ...
 
 
 class Reached(Protocol):
@@ -58,7 +60,7 @@ class Session:
 
     read_settings: Callable[..., Any]
     describe_settings: Callable[[Any], list[dict[str, Any]]]
-    running: Callable[[Any], AbstractAsyncContextManager[Running]]
+    running: Callable[..., AbstractAsyncContextManager[Running]]
     reaching: Callable[..., AbstractAsyncContextManager[Reached]]
     org: str = "default"
     json: bool = False
@@ -76,9 +78,9 @@ class Session:
         log.set_up(self.log_level or level)
 
     @asynccontextmanager
-    async def open(self, settings: Any = None) -> AsyncIterator[Running]:
-        """Tieline as the environment sets it up, or as `settings` say."""
-        async with self.running(settings or self.read_settings()) as tieline:
+    async def open(self, settings: Any = None, *, role: str = "command") -> AsyncIterator[Running]:
+        """Tieline as the environment sets it up, or as `settings` say; `role` says what the process is for."""
+        async with self.running(settings or self.read_settings(), role=role) as tieline:
             yield tieline
 
 

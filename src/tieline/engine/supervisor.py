@@ -21,6 +21,7 @@ from tieline.engine.worker import Handler, Worker
 from tieline.store.admission import admit, beat, cut_off_silent, release_stale
 from tieline.store.db import Db
 from tieline.store.schedules import DUE_CHANNEL
+from tieline.telemetry import instruments
 
 _FIRST_PAUSE = 0.2  # seconds between sessions; doubled up to the longest
 _LONGEST_PAUSE = 5.0
@@ -75,6 +76,7 @@ class Engine:
             try:
                 await self._session(until)
             except Exception as error:  # noqa: BLE001  whatever ended it, the rows are safe and the next session goes on
+                instruments.ENGINE_RESTARTS.add()
                 logger.warning("The engine begins anew", extra={"error": _names(error)})
                 lasted = asyncio.get_running_loop().time() - began
                 pause = _FIRST_PAUSE if lasted > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
@@ -180,6 +182,7 @@ class Engine:
         async with self._own.system() as work:
             released = await release_stale(work, older_than=self._limits.stale_after)
         if released:
+            instruments.RELEASED.add(released)
             logger.warning("Released runs that nobody speaks for", extra={"count": released})
         async with self._db.system() as work:
             ended = await cut_off_silent(work, older_than=self._limits.stale_after)

@@ -37,7 +37,7 @@ async def auth_context(
         provider=provider.name,
         places=places_of(parts, provider, options, details),
         clock=parts.clock,
-        send=make_send(parts.policy, parts.clock, provider.name),
+        send=make_send(parts.policy, parts.clock, provider.name, slug=provider.slug),
         identity_token=identity_token,
         external_id=external_id(org_id, provider.slug),
         app=await find_app(parts, org_id, provider, auth, client_id=client_id, hosts=hosts),

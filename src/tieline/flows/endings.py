@@ -30,6 +30,7 @@ from tieline.store.findings import unmute_expired
 from tieline.store.run_spans import add_wait, fold_spans
 from tieline.store.runs import Run
 from tieline.store.schedules import Schedule
+from tieline.telemetry import instruments
 
 if TYPE_CHECKING:
     from tieline.flows.judging import Sync
@@ -133,6 +134,7 @@ async def end(sync: Sync, error: Exception) -> None:
             case ProviderError() | RequestError():
                 await _fail(work, sync, error)
             case _ if is_passing(error) or sync.schedule.attempt + 1 < MOST_ATTEMPTS:
+                instruments.FAULTS.add()
                 raise error  # a fault of the database or of ours: the engine hands the run back, to be tried again later
             case _:
                 await _fail(
@@ -221,6 +223,7 @@ async def _wait(
         error=error.slug,
         done=False,
     )
+    instruments.PUT_OFF.add(provider=sync.provider.slug, outcome=error.slug)
 
 
 async def _finish(work: Work, sync: Sync, status: str, error: TielineError | None = None) -> None:

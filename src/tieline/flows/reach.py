@@ -88,6 +88,7 @@ async def reach(
         headers=provider.headers,
         origins=[context.url(one) for one in provider.origins],
         rate=provider.rate,
+        slug=provider.slug,
     )
     signer.told = http.conceal
     async with http:

@@ -130,7 +130,7 @@ async def _former(parts: Parts, current: str) -> dict[str, int]:
 
 async def _rewrap_batch(parts: Parts, each: SealedTable, rows: list[SealedRow]) -> tuple[int, int]:
     """How many of these were brought under the current key, and how many could not be; the others changed meanwhile."""
-    outcomes = await parts.vault.rewrap_many([(row.sealed.sealed, _place(row)) for row in rows])
+    outcomes = await parts.vault.rewrap_many([(row.sealed.sealed, place_of(row)) for row in rows])
     anew = []
     for row, outcome in zip(rows, outcomes, strict=True):
         if not isinstance(outcome, VaultError):
@@ -142,7 +142,8 @@ async def _rewrap_batch(parts: Parts, each: SealedTable, rows: list[SealedRow]) 
         return await exchange(work, each, anew), len(rows) - len(anew)
 
 
-def _place(row: SealedRow) -> Place:
+def place_of(row: SealedRow) -> Place:
+    """The place that a sealed value is bound to."""
     return Place(row.org_id, row.owner_id, row.slot, row.version, row.serial)
 
 

@@ -7,10 +7,11 @@ wholly in or not at all, and replaying one changes nothing. Every trigger ends h
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from time import perf_counter
 from typing import Any
 
 from tieline import faults
@@ -46,6 +47,7 @@ from tieline.store.run_spans import Span, add_page
 from tieline.store.runs import Run
 from tieline.store.schedules import Hold, Schedule
 from tieline.store.timetables import set_default
+from tieline.telemetry import instruments, span
 
 MOST_PAGES = 200_000
 """How many pages a run may store before its provider is thought never to end."""
@@ -58,7 +60,10 @@ async def run_sync(parts: Parts, hold: Hold) -> None:
     sync = await _begin(parts, hold)
     if sync is None:
         return
-    with bind(run_id=sync.run.id, connection_id=sync.connection.id, org_id=hold.org_id):
+    of = {"run_id": sync.run.id, "connection_id": sync.connection.id, "org_id": hold.org_id}
+    about = {"provider": sync.provider.slug, "operation": sync.operation.id}
+    told = {f"tieline.{name}": value for name, value in (of | about).items()} | {"tieline.attempt": sync.run.attempts}
+    with bind(**of, **about), span(f"run {sync.provider.slug}", told, asked_by=sync.run.traceparent):
         try:
             await _read(sync)
             await sweep(sync)
@@ -174,7 +179,8 @@ async def _read(sync: Sync) -> None:
     async with _reach(sync) as opened, aclosing(collect(sync.operation, opened.context, start)) as batches:
         async for batch in batches:
             saved = _written(batch.checkpoint) if batch.checkpoint else saved
-            await store_batch(sync, compiled, batch, saved)
+            with _watched(sync, batch):
+                await store_batch(sync, compiled, batch, saved)
     await _mark_collected(sync)
 
 
@@ -192,6 +198,18 @@ async def _reach(sync: Sync) -> AsyncIterator[Reach]:
 
 def _written(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"spine": checkpoint.spine, "cursor": checkpoint.cursor}
+
+
+@contextmanager
+def _watched(sync: Sync, batch: Batch) -> Iterator[None]:
+    """Trace and time the storing of a batch, once it is committed."""
+    begun, slug = perf_counter(), sync.provider.slug
+    with span("store a page", {"tieline.records": len(batch.records)}):
+        yield
+    instruments.PAGES.add(provider=slug)
+    read = max((batch.pace.ended - batch.pace.begun).total_seconds(), 0.0)
+    instruments.PAGE_SECONDS.record(read, provider=slug, part="read")
+    instruments.PAGE_SECONDS.record(perf_counter() - begun, provider=slug, part="load")
 
 
 async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, checkpoint: dict[str, Any] | None) -> None:

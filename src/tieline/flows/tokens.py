@@ -24,6 +24,7 @@ from tieline.sdk.auth import AuthContext, Credential, Grant, Mints, Refreshes, S
 from tieline.sdk.provider import Provider
 from tieline.store import credentials as store
 from tieline.store.connections import Connection
+from tieline.telemetry import instruments, measured
 
 LONGEST_MARGIN = timedelta(minutes=15)
 
@@ -137,7 +138,9 @@ class Signer:
         async with flights.lock(row.id), flights.turn(row.org_id):
             if not await self._find_newer():
                 refresh = Refresh(self._parts, self._provider, self._connection, auth, self._context)
-                self.held = await refresh_stored(refresh, self.held)
+                about, slug = {"tieline.connection_id": row.connection_id}, self._provider.slug
+                with measured("refresh a grant", instruments.REFRESHES, about, provider=slug):
+                    self.held = await refresh_stored(refresh, self.held)
 
     async def _find_newer(self) -> bool:
         """Take over what another task, another process or a person has put in force since."""

@@ -20,6 +20,7 @@ from tieline.flows.parts import Parts
 from tieline.flows.rewrap import rewrap
 from tieline.flows.sign_in import prune_sign_ins
 from tieline.store import credentials
+from tieline.telemetry import instruments, measured
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ async def upkeep(parts: Parts) -> None:
     with acting_as("engine"):
         for chore in CHORES:
             try:
-                await chore(parts)
+                with measured("chore", instruments.CHORES, chore=chore.__name__):
+                    await chore(parts)
             except Exception as error:  # noqa: BLE001  the next round tries it again
                 _log.warning("A chore failed", extra={"chore": chore.__name__, "error": type(error).__name__})
 

@@ -26,6 +26,7 @@ from tieline.sdk.addresses import AddressPolicy, GuardedTransport
 from tieline.sdk.answers import JSON, Answer, Asked, Redactor, judge, read_body
 from tieline.sdk.encoding import Params, encode, pairs
 from tieline.sdk.limits import GENERIC, IN_PLACE, Budget, RateHeaders, Waits
+from tieline.sdk.watched import Watched
 
 __all__ = ["JSON", "RAISE", "Answer", "Http", "Params", "Raise", "Sign"]
 
@@ -66,7 +67,7 @@ class Http:
     `sign` puts the credential on a request and is called again for each try; `renew` is called after a 401 and tells whether
     `sign` now has something better. `secrets` are the plain values that must never be shown. `deadline` bounds a request with
     all its tries, `patience` a single try, both in seconds. `origins` are further addresses of the same API, which the
-    credential goes to as well. Unless `follow`, a redirect is an answer like any other.
+    credential goes to as well. Unless `follow`, a redirect is an answer like any other. `slug` is the provider's in metrics.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Http:
         follow: bool = True,
         transport: httpx2.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        slug: str = "",
     ) -> None:
         policy.check_url(base_url)
         self.provider = provider
@@ -114,7 +116,8 @@ class Http:
         self._follows = follow
         self._transport = transport or GuardedTransport(policy)
         self._sleep = sleep
-        self.waits = Waits(clock)
+        self._watched = Watched(slug)
+        self.waits = Waits(clock, told=self._watched.stood)
 
     async def __aenter__(self) -> Self:
         return self
@@ -371,7 +374,9 @@ class Http:
             signing = self._sign(request)
             if inspect.isawaitable(signing):
                 await signing
-        response = await self._transport.handle_async_request(request)
+        with self._watched.asking(request) as answered:
+            response = await self._transport.handle_async_request(request)
+            answered(response.status_code)
         now = self._clock.now()
         answer = Answer(
             asked=call.asked,

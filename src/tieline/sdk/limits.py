@@ -64,8 +64,9 @@ class Wait:
 class Waits:
     """The waits of one client, remembered until somebody takes them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, told: Callable[[Wait], None] | None = None) -> None:
         self._clock = clock
+        self._told = told
         self._seen: deque[Wait] = deque(maxlen=_MOST_WAITS)
 
     @contextmanager
@@ -77,7 +78,10 @@ class Waits:
         finally:
             ended = self._clock.now()
             if ended - begun >= _NOTABLE:
-                self._seen.append(Wait(cause, begun, ended))
+                wait = Wait(cause, begun, ended)
+                self._seen.append(wait)
+                if self._told:
+                    self._told(wait)
 
     def take(self) -> list[Wait]:
         """The waits since this was last asked, each told once."""

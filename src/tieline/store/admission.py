@@ -136,6 +136,14 @@ async def engine_load(work: SystemWork, by: Literal["org_id", "provider"], *, no
     return [Load(key, int(held), int(waiting), oldest) for key, held, waiting, oldest in rows]
 
 
+async def count_silent(work: SystemWork, *, before: datetime) -> tuple[int, datetime | None]:
+    """How many rows are held by somebody not heard of since a time, and since when the most silent of all holders is not."""
+    silent = func.count().filter(schedules.c.beat_at < before)
+    query = select(silent, func.min(schedules.c.beat_at)).where(schedules.c.held_by.is_not(None))
+    count, oldest = (await work.connection.execute(query)).one()
+    return count, oldest
+
+
 async def next_due(work: SystemWork) -> datetime | None:
     """When the next row becomes due, or became."""
     waiting = select(schedules.c.next_run_at).where(schedules.c.held_by.is_(None), schedules.c.enabled)

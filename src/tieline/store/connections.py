@@ -11,7 +11,7 @@ from sqlalchemy import ARRAY, Column, ForeignKey, Index, Table, Text, func, inse
 from sqlalchemy.exc import IntegrityError
 
 from tieline.errors import Conflict, NotFound
-from tieline.store.db import Work, metadata
+from tieline.store.db import SystemWork, Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, UtcTime
 
@@ -178,3 +178,17 @@ async def update_connection(work: Work, connection_id: str, *, now: datetime, **
     """Change some columns."""
     mine = (connections.c.id == connection_id) & (connections.c.org_id == work.org_id)
     await work.connection.execute(update(connections).where(mine).values(updated_at=now, **values))
+
+
+async def count_everywhere(work: SystemWork) -> list[tuple[str, str, int]]:
+    """How many connections of all organizations there are: provider, status, how many."""
+    of = connections.c
+    query = select(of.provider, of.status, func.count(of.id)).group_by(of.provider, of.status)
+    return [(provider, status, count) for provider, status, count in await work.connection.execute(query)]
+
+
+async def list_ways(work: Work, *, limit: int) -> list[tuple[str, dict[str, Any]]]:
+    """The providers of live connections with the options that say where they are, each pair once."""
+    live = connections.c.disconnected_at.is_(None) & (connections.c.org_id == work.org_id)
+    query = select(connections.c.provider, connections.c.options).where(live).distinct().limit(limit)
+    return [(provider, options) for provider, options in await work.connection.execute(query)]

@@ -57,6 +57,11 @@ class SystemWork:
 
     connection: AsyncConnection
 
+    async def size(self) -> int:
+        """The size of the whole database, in bytes."""
+        found: int = (await self.connection.execute(text("SELECT pg_database_size(current_database())"))).scalar_one()
+        return found
+
     async def driver(self) -> asyncpg.Connection[Any]:
         """The driver's own connection; it is in the same transaction."""
         raw = await self.connection.get_raw_connection()
@@ -97,6 +102,13 @@ class Db:
                     yield connection
             except ConnectionError as error:  # whoever is in a transaction speaks to nobody but the database
                 raise _away() from error
+
+    @asynccontextmanager
+    async def brief(self, milliseconds: int) -> AsyncIterator[SystemWork]:
+        """`system`, in which no statement may take longer than that: for what is asked again and again."""
+        async with self.system() as work:
+            await work.connection.execute(select(func.set_config("statement_timeout", str(milliseconds), True)))
+            yield work
 
     async def driver(
         self, role: str = SYSTEM_ROLE, name: str = "tieline engine", **settings: str

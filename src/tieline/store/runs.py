@@ -32,6 +32,7 @@ from tieline.ids import new_id
 from tieline.store.db import Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, RawJson, UtcTime
+from tieline.telemetry import traceparent
 
 UNFINISHED = ("queued", "running")
 COUNTS = (
@@ -62,6 +63,7 @@ runs = Table(
     Column("error_slug", Text),
     Column("error_message", Text),
     Column("exchange", Json),
+    Column("traceparent", Text),
     Index("runs_org_id_idx", "org_id", "id"),
     Index("runs_connection_id_idx", "connection_id", "operation", "id"),
     Index("runs_created_at_idx", "connection_id", "created_at"),
@@ -93,7 +95,10 @@ rejections = Table(
 
 @dataclass(frozen=True)
 class Run:
-    """One execution; `resume_at` is set while it waits for the provider, `checkpoint` is where it goes on."""
+    """One execution; `resume_at` is set while it waits for the provider, `checkpoint` is where it goes on.
+
+    `traceparent` names the span in which it was asked for (W3C Trace Context), if that was traced.
+    """
 
     id: str
     org_id: str
@@ -125,6 +130,7 @@ class Run:
     error_slug: str | None = None
     error_message: str | None = None
     exchange: dict[str, Any] | None = field(default=None, repr=False)
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ async def create_run(
 ) -> Run:
     """Add a queued run."""
     run = Run(new_id("run"), work.org_id, connection_id, provider, operation, kind, cause, "queued", now, force=force)
-    values = {"org_id": work.org_id, "created_at": now, "force": force}
+    values = {"org_id": work.org_id, "created_at": now, "force": force, "traceparent": traceparent()}
     values |= {
         name: getattr(run, name) for name in ("id", "connection_id", "provider", "operation", "kind", "cause", "status")
     }

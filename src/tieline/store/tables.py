@@ -22,6 +22,7 @@ from tieline.store import (
     passkeys,
     revocations,
     run_spans,
+    run_tallies,
     runs,
     schedules,
     sessions,
@@ -33,6 +34,6 @@ from tieline.store.db import metadata
 
 __all__ = [
     "api_keys", "attempts", "audit", "budgets", "connect_sessions", "connections", "credentials", "entities", "entity_counts", "entity_versions", "evidence", "findings", "idempotency",
-    "issuer_keys", "members", "metadata", "oauth_apps", "organizations", "outbox", "passkeys", "revocations", "run_spans", "runs", "schedules", "sessions",
+    "issuer_keys", "members", "metadata", "oauth_apps", "organizations", "outbox", "passkeys", "revocations", "run_spans", "run_tallies", "runs", "schedules", "sessions",
     "sign_in_links", "tallies", "workers",
 ]  # fmt: skip

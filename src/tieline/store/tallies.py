@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Integer, PrimaryKeyConstraint, Table, Text, func, select
 
 from tieline.store.connections import connections
-from tieline.store.db import Work, metadata
+from tieline.store.db import SystemWork, Work, metadata
 from tieline.store.types import Id
 
 tallies = Table(
@@ -38,3 +38,15 @@ async def count_outcomes(work: Work) -> dict[str, dict[str, int]]:
     for row in await work.connection.execute(query):
         found.setdefault(row.check_id, {})[row.outcome] = row.entities
     return found
+
+
+async def count_failing(work: SystemWork) -> dict[str, int]:
+    """How many entities of all organizations' live connections fail each check."""
+    of = tallies.c
+    query = (
+        select(of.check_id, func.sum(of.entities))
+        .join(connections, connections.c.id == of.connection_id)
+        .where(of.outcome == "fail", connections.c.disconnected_at.is_(None), of.entities > 0)
+        .group_by(of.check_id)
+    )
+    return {check_id: int(entities) for check_id, entities in await work.connection.execute(query)}

@@ -17,13 +17,15 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tieline.errors import VaultError
+from tieline.telemetry import instruments, measured
 from tieline.vault.encryption import Bound, DataKey, KeyFailure, Wrapped, only
 from tieline.vault.keys import KEY_BYTES, NONCE_BYTES
 
@@ -63,25 +65,19 @@ class Vault:
 
     async def seal(self, secret: bytes, place: Place) -> bytes:
         """Encrypt a secret for one place, differently each time; raises `VaultError`."""
-        try:
+        with _doing("seal", "Credential encryption failed"):
             bound = _bind(place)
             data_key, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
             wrapped = only(await self._keys.wrap([DataKey(data_key, bound)]))
             return _join(wrapped, nonce + AESGCM(data_key).encrypt(nonce, secret, bound))
-        except Exception as error:  # noqa: BLE001  a key service fails in its own ways, and its words may hold a secret
-            _explain(error)
-            raise VaultError("Credential encryption failed") from None
 
     async def open(self, sealed: bytes, place: Place) -> bytes:
         """Decrypt what `seal` made for this place; raises `VaultError`, the same one whatever is wrong."""
-        try:
+        with _doing("open", "Credential decryption failed"):
             bound = _bind(place)
             wrapped, rest = _split(sealed)
             data_key = only(await self._keys.unwrap([Bound(wrapped, bound)]))
             return AESGCM(data_key).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], bound)
-        except Exception as error:  # noqa: BLE001  which part was wrong would help whoever is guessing
-            _explain(error)
-            raise VaultError("Credential decryption failed") from None
 
     async def rewrap(self, sealed: bytes, place: Place) -> bytes | None:
         """The same secret with its data key under the current key; `None` if it is already. Raises `VaultError`."""
@@ -114,22 +110,16 @@ class Vault:
         return outcomes
 
     async def _rewrap(self, several: list[Bound]) -> list[Wrapped | KeyFailure]:
-        try:
+        with _doing("rewrap", "Credential encryption failed"):
             outcomes = await self._keys.rewrap(several) if several else []
-        except Exception as error:  # noqa: BLE001  as in `seal`
-            _explain(error)
-            raise VaultError("Credential encryption failed") from None
         for reason in {one.reason for one in outcomes if isinstance(one, KeyFailure)}:
             _explain(KeyFailure(reason))
         return outcomes
 
     async def current_key(self) -> str:
         """The name of the key that seals now, which is asked to work for it; raises `VaultError`."""
-        try:
+        with _doing("current", "Credential encryption failed"):
             return await self._keys.current()
-        except Exception as error:  # noqa: BLE001  as in `seal`
-            _explain(error)
-            raise VaultError("Credential encryption failed") from None
 
     @property
     def local_keys(self) -> list[str]:
@@ -152,6 +142,20 @@ def key_id_of(sealed: bytes) -> str:
         return _split(sealed).wrapped.key_id
     except ValueError:
         raise VaultError("Credential decryption failed") from None
+
+
+@contextmanager
+def _doing(operation: str, failed: str) -> Iterator[None]:
+    """Whatever goes wrong within is one `VaultError`: which part it was would help whoever is guessing.
+
+    A key service fails in its own ways, and its words may hold a secret: only a reason in a word of ours is counted, traced and logged.
+    """
+    try:
+        with measured(f"vault: {operation}", instruments.VAULT, timed=instruments.VAULT_SECONDS, operation=operation):
+            yield
+    except Exception as error:  # noqa: BLE001
+        _explain(error)
+        raise VaultError(failed) from None
 
 
 def _explain(error: Exception) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from tieline import log
 from tieline.access.actor import act_as
 from tieline.access.roles import ROLES, Caller, Role
 from tieline.access.sessions import SignedIn, check_session, cookie_name
@@ -166,6 +167,7 @@ async def open_page(request: Request) -> Page:
     parts: Parts = request.app.state.parts
     signed_in = await _check(request, parts)
     act_as(signed_in.member.id)
+    log.add(org_id=signed_in.organization.id, actor=signed_in.member.id)
     beside = [one.signed_in for one in await look_aside(request, parts)]
     _refuse_parts_of_others(request, signed_in, beside)
     page = Page(request, parts, signed_in=signed_in, beside=beside)

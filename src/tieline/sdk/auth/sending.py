@@ -22,9 +22,14 @@ _EVERY_STATUS = range(100, 600)
 
 
 def make_send(
-    policy: AddressPolicy, clock: Clock, provider: str, *, transport: httpx2.AsyncBaseTransport | None = None
+    policy: AddressPolicy,
+    clock: Clock,
+    provider: str,
+    *,
+    slug: str = "",
+    transport: httpx2.AsyncBaseTransport | None = None,
 ) -> Send:
-    """The `Send` of an `AuthContext`; `provider` is its name, for messages.
+    """The `Send` of an `AuthContext`; `provider` is its name, for messages, and `slug` that in metrics.
 
     It raises `Invalid` for an address that may not be called, `Unavailable` if no answer comes in time, and `Unexpected` for an
     answer that is too large. `transport` takes the network's place, to replay recorded answers.
@@ -52,6 +57,7 @@ def make_send(
             max_tries=1,
             follow=False,
             transport=transport,
+            slug=slug,
         )
         async with client as http:
             return await http.request(method, url, form=form, json=json, headers=headers, accept=_EVERY_STATUS)

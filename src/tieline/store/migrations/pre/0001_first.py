@@ -17,6 +17,7 @@ SCRIPTS = (
     "0001_security.sql",
     "0001_tallies.sql",
     "0001_counts.sql",
+    "0001_run_tallies.sql",
     "0001_backup.sql",
 )
 

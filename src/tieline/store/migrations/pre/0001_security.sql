@@ -8,7 +8,7 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'audit_checkpoints', 'audit_entries', 'audit_heads', 'connect_sessions', 'connections', 'credentials', 'entities', 'entity_counts', 'entity_versions', 'evidence', 'finding_events', 'findings',
                                 'idempotency_keys', 'links', 'members', 'mentions', 'oauth_apps', 'outbox', 'passkeys', 'provenances', 'rate_budgets', 'rejections', 'revocations', 'run_pages',
-                                'run_spans', 'runs', 'schedules', 'sessions', 'sign_in_links', 'tallies']
+                                'run_spans', 'run_tallies', 'runs', 'schedules', 'sessions', 'sign_in_links', 'tallies']
     LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
@@ -21,7 +21,7 @@ BEGIN
     -- What is history is never changed: no UPDATE or DELETE on entity_versions, evidence, provenances, finding_events, outbox,
     -- audit_entries and audit_checkpoints.
     FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'connect_sessions', 'connections', 'credentials', 'entities', 'entity_counts', 'findings', 'idempotency_keys', 'links', 'members', 'mentions', 'oauth_apps',
-                                'passkeys', 'rate_budgets', 'rejections', 'revocations', 'run_pages', 'run_spans', 'runs', 'schedules', 'sessions', 'sign_in_links', 'tallies']
+                                'passkeys', 'rate_budgets', 'rejections', 'revocations', 'run_pages', 'run_spans', 'run_tallies', 'runs', 'schedules', 'sessions', 'sign_in_links', 'tallies']
     LOOP
         EXECUTE format('GRANT UPDATE, DELETE ON %I TO tieline_app', name);
     END LOOP;
@@ -92,3 +92,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON passkey_challenges TO tieline_system;
 GRANT SELECT, INSERT, DELETE, UPDATE (sealed, key_id) ON issuer_keys TO tieline_system;
 -- So do workers, and what they count.
 GRANT SELECT, INSERT, UPDATE, DELETE ON workers, worker_hours TO tieline_system;
+-- How the platform stands is told in numbers alone: how many connections, answers and ended runs of which kind there are.
+CREATE POLICY platform ON connections FOR SELECT TO tieline_system USING (true);
+GRANT SELECT (id, provider, status, disconnected_at) ON connections TO tieline_system;
+CREATE POLICY platform ON tallies FOR SELECT TO tieline_system USING (true);
+GRANT SELECT (connection_id, check_id, outcome, entities) ON tallies TO tieline_system;
+CREATE POLICY platform ON run_tallies FOR SELECT TO tieline_system USING (true);
+GRANT SELECT ON run_tallies TO tieline_system;

@@ -117,6 +117,23 @@ CREATE TABLE passkey_challenges (
 );
 CREATE INDEX passkey_challenges_expires_at_idx ON passkey_challenges (expires_at);
 
+CREATE TABLE run_tallies (
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    operation TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    runs BIGINT NOT NULL,
+    created BIGINT NOT NULL,
+    changed BIGINT NOT NULL,
+    unchanged BIGINT NOT NULL,
+    removed BIGINT NOT NULL,
+    skipped BIGINT NOT NULL,
+    rejected BIGINT NOT NULL,
+    unidentified BIGINT NOT NULL,
+    CONSTRAINT run_tallies_pkey PRIMARY KEY (org_id, connection_id, operation, outcome)
+);
+
 CREATE TABLE tallies (
     org_id UUID NOT NULL,
     connection_id UUID NOT NULL,
@@ -505,6 +522,7 @@ CREATE TABLE runs (
     error_slug TEXT,
     error_message TEXT,
     exchange JSONB,
+    traceparent TEXT,
     CONSTRAINT runs_pkey PRIMARY KEY (id),
     CONSTRAINT runs_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
     CONSTRAINT runs_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id)
