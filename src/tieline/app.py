@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -152,18 +152,18 @@ async def _opened(settings: Settings, url: str, role: str) -> AsyncIterator[Tiel
         clock = SteadyClock()
         async with in_step(db, clock), _keys(settings, db) as (ring, keys):
             parts = _assemble(settings, db, ring, keys, clock)
-            async with _telling(Readings(parts, role=role, data_dir=settings.data_dir)) as readings:
+            async with _telling(Readings(parts, role=role, data_dir=settings.data_dir), role) as readings:
                 yield Tieline(settings, parts, ring, await _default_organization(parts), readings)
     finally:
         await db.close()
 
 
 @asynccontextmanager
-async def _telling(readings: Readings) -> AsyncIterator[Readings]:
-    """Send traces and metrics, if the environment says where to, while the block runs."""
+async def _telling(readings: Readings, role: str) -> AsyncIterator[Readings]:
+    """Send traces and metrics, if the environment says where to, while the block runs; a command must not wait for that at its end."""
     from tieline.telemetry import observe_readings, turned_on
 
-    with turned_on() as sends_metrics:
+    with nullcontext(False) if role == "command" else turned_on() as sends_metrics:
         if not sends_metrics:
             yield readings
             return

@@ -1,4 +1,4 @@
-"""What the leak scan shares: a watch over the log, and the careless other side."""
+"""What the leak scan shares: a watch over the log, the spans and the metrics, and the careless other side."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import pytest
 from tests.canaries import Canary
 from tests.leaks.careless import Careless
 from tests.leaks.watching import Records, Watch
+from tests.tracing import shown, tracing
 
 from tieline import log
+from tieline.telemetry import expose
 from tieline.vault import LocalKeyRing
 
 
 @pytest.fixture
 def watch(ring: LocalKeyRing) -> Iterator[Watch]:
-    """Watches the log at DEBUG, as it is written and, of our own loggers, as it is made; at the end nothing may have leaked."""
+    """Watches the log at DEBUG, as it is written and, of our own loggers, as it is made, and every span; at the end nothing may have leaked."""
     made, stream, own = Watch(), io.StringIO(), logging.getLogger("tieline")
     root, before = logging.getLogger(), (logging.getLogger().handlers[:], logging.getLogger().level, own.level)
     kept = ring.reveal()
@@ -28,7 +30,11 @@ def watch(ring: LocalKeyRing) -> Iterator[Watch]:
     raw_records = Records(made)
     log.set_up("debug", stream)
     own.addHandler(raw_records)
-    yield made
+    with tracing() as kept:
+        yield made
+    for span in kept.get_finished_spans():
+        made.note(f"span {span.name}", shown(span))
+    made.note("metrics", expose().decode())
     own.removeHandler(raw_records)
     root.handlers[:] = before[0]
     root.setLevel(before[1])

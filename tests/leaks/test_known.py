@@ -19,6 +19,7 @@ from tests.canaries import hatch
 from tests.leaks.careless import Careless
 from tests.leaks.house import House, living, provider
 from tests.leaks.watching import Watch, new_pem, process_arguments
+from tests.tracing import shown, tracing
 
 from tieline.errors import TielineError, VaultError
 from tieline.flows.authorize import Begun, Onward, Wish
@@ -31,6 +32,7 @@ from tieline.sdk.auth import Ask, AwsSession, Back
 from tieline.sdk.auth.client_auth import ClientProof
 from tieline.sdk.auth.oauth2 import OAuth2
 from tieline.settings import describe_settings, read_settings
+from tieline.telemetry import expose
 from tieline.vault import LocalKeyRing, Place, ServiceSettings, Vault, compose_keys
 from tieline.vault.gcp_token import ServiceAccount
 
@@ -75,6 +77,22 @@ async def test_the_access_log_of_a_hosts_own_server_shows_nothing_of_a_sign_in(h
     logging.getLogger("uvicorn").handlers[:], access.handlers[:] = before
     assert "/v1/oauth/callback/acme" in shown.getvalue()
     watch.note("uvicorn's log", shown.getvalue())
+
+
+async def test_what_is_traced_of_a_sign_in_holds_nothing_of_what_came_with_it(house: House, watch: Watch) -> None:
+    """A framework that traces by itself tells paths and queries; the watch looks through all spans when the test ends."""
+    with tracing() as kept:
+        for path in (
+            f"/v1/oauth/begin/{secret(watch, 'signed ticket')}",
+            f"/v1/oauth/callback/acme?code={secret(watch, 'authorization code')}&state={secret(watch, 'state')}",
+            f"/{secret(watch, 'path')}",
+        ):
+            await house.browser().get(path)
+        await house.ask("POST", "/v1/connections", json={"provider": secret(watch, "provider")})
+    spans = kept.get_finished_spans()
+    assert {"GET /v1/oauth/begin/{ticket}", "GET none"} <= {one.name for one in spans}
+    watch.note("spans", [shown(one) for one in spans])
+    watch.note("metrics", expose().decode())
 
 
 def test_a_stored_credential_that_no_longer_fits_its_form_is_not_quoted(watch: Watch) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -76,6 +77,8 @@ and failures are `application/problem+json` with a stable `slug`. A POST may car
 """
 
 
+_NOT_ITS_OWN: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""The framework would tell paths and queries, which hold what opens a sign-in, and the messages of errors; `Frame` tells what is needed."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 
 
@@ -159,6 +162,7 @@ def _assemble(lifespan: Any = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
         generate_unique_id_function=_named_by_function,
+        telemetry=_NOT_ITS_OWN,
     )
     for noun in NOUNS:
         app.include_router(noun.router, prefix="/v1")
