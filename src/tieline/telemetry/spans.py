@@ -69,12 +69,10 @@ def measured(
 
 
 def outcome_of(error: BaseException) -> str:
-    """A word for what went wrong: a reason or slug of ours, or the error's type."""
-    for name in ("reason", "slug"):
-        word = getattr(error, name, None)
-        if isinstance(word, str):
-            return word
-    return type(error).__qualname__
+    """A word for what went wrong: the slug of an error of ours, of any other the type, since it may hold whatever it was given."""
+    ours = type(error).__module__.startswith("tieline.")
+    slug = getattr(error, "slug", None) if ours else None
+    return slug if isinstance(slug, str) else type(error).__qualname__
 
 
 def asked_by(headers: Mapping[str, str]) -> Context:

@@ -24,6 +24,7 @@ class KeyFailure(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
         self.reason: Reason = reason
+        self.slug: str = reason
 
 
 @dataclass(frozen=True)
