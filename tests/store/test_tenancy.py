@@ -365,7 +365,7 @@ async def test_no_organizations_setting_widens_what_the_platform_sees(both: Db, 
         await work.connection.execute(select(func.set_config("tieline.org", str(uuid4()), True)))
         assert len((await work.connection.execute(select(credentials.c.key_id))).all()) == 2
         with pytest.raises(DBAPIError, match="permission denied"):
-            await work.connection.execute(select(metadata.tables["connections"].c.id))
+            await work.connection.execute(select(metadata.tables["connections"].c.name))
 
 
 # The role that all this stands on
