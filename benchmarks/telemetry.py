@@ -1,6 +1,6 @@
 """What telemetry costs a sync: taken out, as it is by default, and with an OpenTelemetry SDK that keeps every span.
 
-    python benchmarks/telemetry.py [--people 2000] [--rounds 12]
+    python benchmarks/telemetry.py [--people 4000] [--rounds 24]
 
 The same operation, unchanged and so at its fastest, is read again and again, in the three ways in turn and in another order each round. What is
 compared is the processor time of this process, so that the ratio holds on a busy machine. Then a scrape of `/metrics` is timed.
@@ -39,8 +39,8 @@ OPERATION = "people"
 def main() -> None:
     """Run the benchmark and print its table."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--people", type=int, default=2_000)
-    arguments.add_argument("--rounds", type=int, default=12)
+    arguments.add_argument("--people", type=int, default=4_000)
+    arguments.add_argument("--rounds", type=int, default=24)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="tieline-benchmark-") as folder, start_sandbox(given.people) as sandbox:
         Path(folder).chmod(0o711)

@@ -49,10 +49,29 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Counter(Named):
-    """Counts what happens in this process, or the seconds of it."""
+class Recorded(Named):
+    """What is recorded as it happens: the instrument of each world, and the series that there are of them by their labels."""
 
     _sinks: tuple[Any, Any] = field(init=False, repr=False, compare=False)
+    _series: dict[tuple[tuple[str, str], ...], tuple[Any, dict[str, str]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def _of(self, given: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
+        """Prometheus' series for these labels, and the labels as they count."""
+        key = tuple(given.items())
+        if found := self._series.get(key):
+            return found
+        told, sink = bound_all(self.labels, given), self._sinks[0]
+        made = (sink.labels(**told) if told else sink), told
+        if told == given:  # else whatever counts as `other` would be remembered
+            self._series[key] = made
+        return made
+
+
+@dataclass(frozen=True)
+class Counter(Recorded):
+    """Counts what happens in this process, or the seconds of it."""
 
     def __post_init__(self) -> None:
         counted = prometheus_client.Counter(self.in_prometheus, self.words, list(self.labels), registry=REGISTRY)
@@ -61,17 +80,14 @@ class Counter(Named):
 
     def add(self, amount: float = 1, **given: str) -> None:
         """Count so much, under these labels."""
-        told = bound_all(self.labels, given)
-        counted, also = self._sinks
-        (counted.labels(**told) if told else counted).inc(amount)
-        also.add(amount, told)
+        counted, told = self._of(given)
+        counted.inc(amount)
+        self._sinks[1].add(amount, told)
 
 
 @dataclass(frozen=True)
-class Histogram(Named):
+class Histogram(Recorded):
     """Times what happens in this process."""
-
-    _sinks: tuple[Any, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         timed = prometheus_client.Histogram(
@@ -84,10 +100,9 @@ class Histogram(Named):
 
     def record(self, seconds: float, **given: str) -> None:
         """Take one into account, under these labels."""
-        told = bound_all(self.labels, given)
-        timed, also = self._sinks
-        (timed.labels(**told) if told else timed).observe(seconds)
-        also.record(seconds, told)
+        timed, told = self._of(given)
+        timed.observe(seconds)
+        self._sinks[1].record(seconds, told)
 
 
 @dataclass(frozen=True)
