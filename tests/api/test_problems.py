@@ -15,6 +15,7 @@ from tests.api.shapes import SANDBOX_TOKEN, Scene
 from tieline.api.app import create_api, create_mounted
 from tieline.api.problem import Problem
 from tieline.flows.parts import Parts
+from tieline.flows.readings import Readings
 from tieline.vault import KeyFailure, LocalKeyRing, Vault, Wrapped
 
 As = Callable[[str], httpx2.AsyncClient]
@@ -157,7 +158,8 @@ async def test_a_mounted_api_starts_tieline_with_itself(parts: Parts, ring: Loca
     @asynccontextmanager
     async def started() -> AsyncIterator[Any]:
         running.append(True)
-        yield SimpleNamespace(parts=parts, ring=ring)
+        readings = Readings(parts, role="mounted")
+        yield SimpleNamespace(parts=parts, ring=ring, readings=readings, metrics_token=None)
         running.clear()
 
     app: FastAPI = create_mounted(started)
