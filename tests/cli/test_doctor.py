@@ -26,6 +26,7 @@ def test_the_doctor_looks_at_everything_and_asks_nobody_if_told_so(synced: Any) 
         "disk",
         "key ring",
         "keys",
+        "backup",
         "engine",
         "holds",
         "workers",

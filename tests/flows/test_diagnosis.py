@@ -15,8 +15,10 @@ import pytest
 from sqlalchemy import func, update
 from tests.flows.bench import Bench
 
+from tieline.flows.audit import record
 from tieline.flows.diagnosis import (
     Diagnosis,
+    examine_backups,
     examine_database,
     examine_disk,
     examine_engine,
@@ -35,7 +37,7 @@ FIVE = timedelta(seconds=5)
 
 
 async def database(bench: Bench) -> dict[str, Diagnosis]:
-    return await by_subject(examine_database(bench.parts, where="embedded"))
+    return await by_subject(examine_database(bench.parts, where="embedded", machine=bench.clock))
 
 
 async def engine(bench: Bench) -> dict[str, Diagnosis]:
@@ -204,3 +206,14 @@ async def test_a_public_address_that_leads_elsewhere_is_told(synced: Bench) -> N
     assert (away.status, "nothing answers" in away.said) == ("ok", True), "on this machine it is as it may be"
     gone = await examine_own_address(replace(synced.parts, public_url="https://nowhere.invalid"))
     assert wrong(gone) == ("warning", True)
+
+
+async def test_a_backup_that_is_long_ago_is_told(bench: Bench) -> None:
+    none = await examine_backups(bench.parts, bench.org)
+    async with bench.parts.db.work(bench.org) as work:
+        await record(work, bench.parts, "backup.created", bench.org, rows=7)
+    fresh = await examine_backups(bench.parts, bench.org)
+    bench.clock.ahead += timedelta(days=9)
+    old = await examine_backups(bench.parts, bench.org)
+    assert [wrong(one) for one in (none, fresh, old)] == [("ok", False), ("ok", False), ("warning", True)]
+    assert "9 days ago" in old.said

@@ -53,17 +53,19 @@ async def _examine(session: Session, *, offline: bool) -> list[Diagnosis]:
 
 
 async def _look(tieline: Running, *, offline: bool) -> AsyncIterator[Diagnosis]:
+    from tieline.clock import SystemClock
     from tieline.flows import diagnosis
     from tieline.flows.reachability import examine_own_address, examine_providers
 
     parts, settings = tieline.parts, tieline.settings
     where = "the operator's own" if settings.database_url else "embedded"
-    async for one in diagnosis.examine_database(parts, where=where):
+    async for one in diagnosis.examine_database(parts, where=where, machine=SystemClock()):
         yield one
     yield diagnosis.examine_disk(settings.data_dir)
     said = f"{len(tieline.ring.ids)} key(s) in {settings.key_ring_path}; keep a copy of it"
     yield diagnosis.Diagnosis("key ring", "ok", said)
     yield await diagnosis.examine_keys(parts)
+    yield await diagnosis.examine_backups(parts, tieline.organization.id)
     async for one in diagnosis.examine_engine(parts, stale_after=settings.stale_after):
         yield one
     yield _providers(tieline)

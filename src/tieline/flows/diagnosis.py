@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from tieline.clock import Clock
 from tieline.errors import VaultError
+from tieline.flows.backup import last_backup
 from tieline.flows.parts import Parts
 from tieline.flows.rewrap import place_of
 from tieline.store.admission import EngineCounts, count_silent, engine_counts, next_due
@@ -21,6 +23,7 @@ from tieline.store.workers import Worker, list_workers
 CLOCK_TOLERANCE = timedelta(seconds=5)
 _LATE = timedelta(minutes=2)
 _LONG = timedelta(minutes=15)
+_OLD_BACKUP = timedelta(days=8)  # a weekly one may take its time
 _GRACE = timedelta(hours=1)
 _FEW = 10
 """Connections to the database that a process may open at once."""
@@ -40,12 +43,12 @@ class Diagnosis:
     advice: str = ""
 
 
-async def examine_database(parts: Parts, *, where: str) -> AsyncIterator[Diagnosis]:
-    """The server, its clock against ours, and whether it keeps organizations apart."""
+async def examine_database(parts: Parts, *, where: str, machine: Clock) -> AsyncIterator[Diagnosis]:
+    """The server, its clock against this machine's, and whether it keeps organizations apart."""
     async with parts.db.system() as work:
-        asked = parts.clock.now()
+        asked = machine.now()
         server = await look_at_server(work)
-        answered = parts.clock.now()
+        answered = machine.now()
         unguarded = await list_unguarded(work)
     said = f"PostgreSQL {server.version}, {where}, its tables are this release's"
     if server.connections_left < _FEW:
@@ -70,7 +73,8 @@ def _compare_clocks(theirs: datetime, asked: datetime, answered: datetime) -> Di
         return Diagnosis("clock", "ok", f"it is {answered:%Y-%m-%d %H:%M:%S} UTC, here and in the database")
     way = "ahead of" if theirs > answered else "behind"
     said = f"the database's is {apart.total_seconds():.0f} s {way} this machine's"
-    return Diagnosis("clock", "warning", said, "Set both clocks by NTP: leases, tokens and evidence are dated by them.")
+    advice = "Set both clocks by NTP: all processes go by the database's, and providers judge tokens by their own."
+    return Diagnosis("clock", "warning", said, advice)
 
 
 def examine_disk(folder: Path) -> Diagnosis:
@@ -79,6 +83,18 @@ def examine_disk(folder: Path) -> Diagnosis:
     said = f"{usage.free / (1 << 30):.1f} of {usage.total / (1 << 30):.0f} GiB are free at {folder}"
     status = "error" if usage.free < _NONE else "warning" if usage.free < _LITTLE else "ok"
     return Diagnosis("disk", status, said, "" if status == "ok" else "Make room, or move the data directory.")
+
+
+async def examine_backups(parts: Parts, org_id: str) -> Diagnosis:
+    """When the newest backup was made, as the log of the platform's own organization tells."""
+    found = await last_backup(parts, org_id)
+    if found is None:
+        return Diagnosis("backup", "ok", "none was made by `tieline backup create` yet")
+    days = (parts.clock.now() - found.at).days
+    said = f"the newest is of {found.at:%Y-%m-%d %H:%M} UTC"
+    if days < _OLD_BACKUP.days:
+        return Diagnosis("backup", "ok", said)
+    return Diagnosis("backup", "warning", f"{said}, {days} days ago", "See why `tieline backup create` is not run.")
 
 
 async def examine_keys(parts: Parts) -> Diagnosis:
