@@ -18,7 +18,7 @@ def place() -> Iterator[Place]:
 
 @pytest.fixture
 async def db(place: Place) -> AsyncIterator[Db]:
-    tables = "toy_runs, toy_pages, toy_refused, toy_calls, toy_triggers"
+    tables = "toy_runs, toy_pages, toy_refused, toy_calls, toy_deaths, toy_triggers"
     await place.execute(f"TRUNCATE organizations, pgqueuer, pgqueuer_log, {tables} CASCADE")
     opened = Db(place.url)
     yield opened

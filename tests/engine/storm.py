@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
-from tests.engine.steps import Place, bad_pages, fire, lost_triggers, make_org, make_schedule, overlaps, own_server
+from tests.engine.steps import Place, bad_pages, fire, lost_triggers, make_org, make_schedule, now, overlaps, own_server
 from tests.engine.toy import Plan, start_worker
 
 from tieline.ids import to_uuid
@@ -80,6 +80,11 @@ async def rage(place: Place, storm: Storm) -> Tally:
             async with asyncio.timeout(storm.patience):
                 await _blow(place, storm, db, keys, crew)
     await db.close()
+    # Only now: what a process had sent to be committed is committed after its death.
+    over = (
+        "UPDATE toy_calls SET ended = at FROM toy_deaths WHERE ended IS NULL AND toy_calls.process = toy_deaths.process"
+    )
+    await place.execute(over)
     count = place.count
     return Tally(
         triggers=await count("SELECT count(*) FROM toy_triggers"),
@@ -135,9 +140,9 @@ async def _strike(place: Place, storm: Storm, crew: list[BaseProcess]) -> None:
         victim = random.randrange(len(crew))
         crew[victim].kill()
         await asyncio.to_thread(crew[victim].join)
-        pid, crew[victim] = crew[victim].pid, _start(place, storm)
-        over = f"UPDATE toy_calls SET ended = clock_timestamp() WHERE process = {pid} AND ended IS NULL"
-        while not await _done(place.execute(over)):
+        died = f"('{now()}'::timestamptz, {crew[victim].pid})"
+        crew[victim] = _start(place, storm)
+        while not await _done(place.execute(f"INSERT INTO toy_deaths VALUES {died}")):
             await asyncio.sleep(0.1)
 
 

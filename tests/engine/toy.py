@@ -36,6 +36,7 @@ TABLES = """
     CREATE TABLE toy_refused (run_id uuid, fence int);
     CREATE TABLE toy_calls (schedule_id uuid, fence int, process int, began timestamptz DEFAULT clock_timestamp(),
                             ended timestamptz);
+    CREATE TABLE toy_deaths (at timestamptz, process int);
     CREATE TABLE toy_triggers (schedule_id uuid, at timestamptz DEFAULT clock_timestamp());
     GRANT ALL ON toy_runs, toy_pages, toy_refused, toy_calls, toy_triggers TO tieline_app;
 """
