@@ -9,7 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -59,9 +59,11 @@ class Place:
     def crash_and_restart(self) -> None:
         """What `pg_ctl restart --mode=immediate` does."""
         (pid_file,) = self.folder.glob("*/**/postmaster.pid")
-        os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
-        while pid_file.exists():
-            time.sleep(0.01)
+        first = pid_file.read_text().split()[0]
+        os.kill(int(first), signal.SIGQUIT)
+        with suppress(FileNotFoundError):  # it is gone, or another is in its place already
+            while pid_file.read_text().split()[:1] == [first]:
+                time.sleep(0.01)
         with self.open():
             pass
 

@@ -146,7 +146,7 @@ async def ask(url: str, question: str) -> Any:
 async def answers(url: str) -> bool:
     try:
         return bool(await ask(url, "SELECT true"))
-    except OSError:
+    except (OSError, asyncpg.PostgresError):  # not there, or about to start or to end
         return False
 
 
@@ -205,7 +205,9 @@ async def test_a_server_that_dies_while_it_is_in_use_is_started_again(made: Plac
         await ask(server.url, "CREATE TABLE kept AS SELECT 7 AS it")
         first = made.postmaster
         os.kill(first, signal.SIGKILL)
-        while not await answers(server.url) or made.postmaster == first:
+        while made.stopped or made.postmaster == first:
+            await asyncio.sleep(0.05)
+        while not await answers(server.url):
             await asyncio.sleep(0.05)
         assert await ask(server.url, "SELECT it FROM kept") == 7
     assert made.stopped
