@@ -151,6 +151,7 @@ async def test_a_transaction_whose_process_says_nothing_more_is_ended(synced: Be
     frozen.terminate()
 
 
+@pytest.mark.slow
 async def test_a_worker_frozen_beyond_its_heartbeat_writes_nothing_when_it_thaws(
     database_of_its_own: str, sandbox: Sandbox, place: Path, undisturbed: dict[str, Any]
 ) -> None:
