@@ -109,7 +109,7 @@ async def working(made: Bench, **limits: Any) -> AsyncIterator[asyncio.Event]:
     async def sync(hold: Hold) -> None:
         await run_sync(made.parts, hold)
 
-    given = {"heartbeat": SECOND, "tick": SECOND / 10, "reconcile": SECOND / 2, "stale_after": 5 * SECOND, "org_cap": 8}
+    given = {"heartbeat": 3 * SECOND, "tick": SECOND / 10, "reconcile": SECOND, "stale_after": 9 * SECOND, "org_cap": 8}
     engine = Engine(made.parts.db, {"sync": sync}, clock=made.parts.clock, limits=EngineLimits(**(given | limits)))
     until = asyncio.Event()
     task = asyncio.create_task(engine.run(until=until))

@@ -25,6 +25,8 @@ from tieline.vault import load_or_create
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
+PATIENT = {"heartbeat": 20 * SECOND, "stale_after": 60 * SECOND}
+"""Limits under which nobody who is merely slow looks dead."""
 
 
 def off(by: timedelta) -> SteadyClock:
@@ -65,7 +67,7 @@ async def test_workers_whose_machines_are_hours_apart_share_the_work_in_peace(
             clock = off(by)
             await stack.enter_async_context(in_step(bench.parts.db, clock))
             apart = replace(bench, parts=replace(bench.parts, clock=clock))
-            await stack.enter_async_context(working(apart, slots=4))
+            await stack.enter_async_context(working(apart, slots=4, **PATIENT))
         await eventually(lambda: all_ended(bench))
     await peaceful(bench, undisturbed)
 
@@ -89,7 +91,7 @@ async def test_turning_the_databases_clock_expires_nothing_that_runs(synced: Ben
     clock = off(timedelta())
     turned = replace(synced, parts=replace(synced.parts, clock=clock))
     synced.sandbox.spoil(r"/v1/people", delay_ms=3_000)
-    async with working(turned, reconcile=SECOND / 10):
+    async with working(turned, reconcile=SECOND / 10, **PATIENT):
         (run,) = await synced.request("people")
         await eventually(lambda: is_running(synced, run.id))
         clock.follow(clock.now() + by, within=timedelta())
