@@ -122,7 +122,7 @@ async def working(made: Bench, **limits: Any) -> AsyncIterator[asyncio.Event]:
 
 async def eventually(look: Callable[[], Awaitable[T]]) -> T:
     """Look until there is something to see, whatever the database says meanwhile."""
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(400):
         while not (found := await look()):
             await asyncio.sleep(0.05)
     return found
