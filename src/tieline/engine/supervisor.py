@@ -184,7 +184,7 @@ class Engine:
         if released:
             instruments.RELEASED.add(released)
             logger.warning("Released runs that nobody speaks for", extra={"count": released})
-        async with self._db.system() as work:
+        async with self._own.system() as work:
             ended = await cut_off_silent(work, older_than=self._limits.stale_after)
         if ended:
             logger.warning("Ended transactions of processes that say nothing more", extra={"count": ended})
