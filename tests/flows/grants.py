@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -143,7 +142,7 @@ def start(place: Place, org_id: str, connection_id: str, act: Act, *, fault: str
 
 def _run(place: Place, org_id: str, connection_id: str, act: Act, fault: str) -> None:
     os.environ["TIELINE_FAULT"] = fault
-    importlib.reload(faults)
+    faults.arm()
     asyncio.run(_do(place, org_id, connection_id, act))
 
 

@@ -1,13 +1,11 @@
-"""A worker in a process of its own, which works until no run of a connection is unfinished, or dies where it is told to.
+"""A worker in a process of its own, which works until no run of a connection is unfinished.
 
-Such processes are forked from one that has imported everything already: they start in a moment, and are killed as any other.
+Such processes are forked from one that has imported everything already: they start in a moment.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
@@ -15,14 +13,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from tieline import faults
 from tieline.catalog import load_catalog
 from tieline.clock import SystemClock
 from tieline.engine import Engine, EngineLimits
 from tieline.flows.parts import Parts
 from tieline.flows.sync import run_sync
 from tieline.sdk.addresses import AddressPolicy
-from tieline.stages import collect
 from tieline.store.db import Db
 from tieline.store.schedules import list_schedules
 from tieline.vault import Vault, load_or_create
@@ -32,35 +28,25 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Work:
-    """What to work on, `side_by_side` runs at a time; `keys` is a key ring's file.
-
-    `batch` is how many records are stored together: few, so that there are many transactions to die in.
-    """
+    """What to work on; `keys` is a key ring's file."""
 
     url: str
     org: str
     connection: str
     keys: str
-    side_by_side: int = 4
-    batch: int = 80
 
 
-def start_worker(work: Work, *, fault: str = "", killed: str = "") -> BaseProcess:
-    """Start a worker; `fault` is as in TIELINE_FAULT, `killed` as in TIELINE_FAULT_LOG."""
+def start_worker(work: Work) -> BaseProcess:
+    """Start a worker."""
     forking = get_context("forkserver")
-    forking.set_forkserver_preload(
-        ["tieline.flows.sync", "tieline.engine", "tieline.catalog", "tieline.stages.collect"]
-    )
-    process = forking.Process(target=run, args=(work, fault, killed), daemon=True)
+    forking.set_forkserver_preload(["tieline.flows.sync", "tieline.engine", "tieline.catalog"])
+    process = forking.Process(target=run, args=(work,), daemon=True)
     process.start()
     return process
 
 
-def run(work: Work, fault: str, killed: str) -> None:
+def run(work: Work) -> None:
     """What the process does."""
-    os.environ |= {"TIELINE_FAULT": fault, "TIELINE_FAULT_LOG": killed}
-    importlib.reload(faults)
-    collect.MAX_RECORDS = work.batch
     asyncio.run(_work(work))
 
 
@@ -71,11 +57,7 @@ async def _work(work: Work) -> None:
     async def sync(hold: Any) -> None:
         await run_sync(parts, hold)
 
-    # A run whose worker died stays held until its job is given to the next worker, however long that takes to start:
-    # so runs follow one another as if undisturbed.
-    limits = EngineLimits(
-        org_cap=work.side_by_side, heartbeat=SECOND, tick=SECOND / 10, stale_after=120 * SECOND, grace=SECOND / 10
-    )
+    limits = EngineLimits(heartbeat=SECOND, tick=SECOND / 10, grace=SECOND / 10)
     until = asyncio.Event()
     engine = asyncio.create_task(Engine(db, {"sync": sync}, clock=parts.clock, limits=limits).run(until=until))
     while await _is_unfinished(db, work):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -91,7 +90,7 @@ def start_rewrapping(stock: Stock, *, fault: str = "", killed: Path | None = Non
 
 def _rewrap(stock: Stock, fault: str, killed: str) -> None:
     os.environ |= {"TIELINE_FAULT": fault, "TIELINE_FAULT_LOG": killed}
-    importlib.reload(faults)
+    faults.arm()
 
     async def work() -> None:
         async with stock.parts() as parts:

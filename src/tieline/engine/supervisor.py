@@ -13,6 +13,7 @@ from typing import Any
 from pgqueuer import QueueManager
 from pgqueuer.models import Job
 
+from tieline import faults
 from tieline.clock import Clock
 from tieline.engine.limits import EngineLimits
 from tieline.engine.queue import SETTINGS, count_queued, enqueue, open_queue, prune, role_of
@@ -155,7 +156,12 @@ class Engine:
                 org_cap=self._limits.org_cap,
                 provider_cap=self._limits.provider_cap,
             )
-            await enqueue(work, holds)
+            if holds:
+                faults.passing("admission.held")
+                await enqueue(work, holds)
+                faults.passing("admission.enqueued")
+        if holds:
+            faults.passing("admission.committed")
 
     async def _until_due(self) -> None:
         """Wait for a trigger, a free slot or the next tick, and a moment at least, so that one tick serves many of them."""
@@ -181,6 +187,8 @@ class Engine:
         await self._beat()  # if the clock was turned, our own have not been heard of for long either
         async with self._own.system() as work:
             released = await release_stale(work, older_than=self._limits.stale_after)
+            if released:
+                faults.passing("reconcile.released")
         if released:
             instruments.RELEASED.add(released)
             logger.warning("Released runs that nobody speaks for", extra={"count": released})

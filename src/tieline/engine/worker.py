@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from pgqueuer.models import Job
 
+from tieline import faults
 from tieline.clock import Clock
 from tieline.engine.queue import read_hold
 from tieline.log import bind, place_of
@@ -95,6 +96,7 @@ class Worker:
             schedule = await begin(work, hold)
         if schedule is None:
             return  # the job came late, or twice
+        faults.passing("worker.begun")
         hold = schedule.hold
         if self.stopping:
             await self._give_back(hold, None)
@@ -129,6 +131,7 @@ class Worker:
         try:
             async with self._db.work(hold.org_id) as work:
                 await give_back(work, hold, now=self._clock.now(), error=error, counted=counted)
+                faults.passing("worker.returned")
         except Exception as failure:  # noqa: BLE001  the database is away: try again when it is back
             logger.warning("A hold could not be handed back yet", extra={"error": type(failure).__name__})
             self._owed.append(hold)

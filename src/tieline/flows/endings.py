@@ -224,6 +224,7 @@ async def _wait(
         done=False,
     )
     instruments.PUT_OFF.add(provider=sync.provider.slug, outcome=error.slug)
+    faults.passing("run.waiting")
 
 
 async def _finish(work: Work, sync: Sync, status: str, error: TielineError | None = None) -> None:
@@ -252,6 +253,7 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
         done=True,
     )
     await announce_run(work, sync.run, status, now=sync.now, error=error.slug if error else None)
+    faults.passing("run.ending")
 
 
 async def _note_wait(work: Work, sync: Sync, cause: str) -> None:

@@ -73,6 +73,7 @@ async def conclude(work: Work, sync: Sync, answers: Sequence[Answer], judge: Jud
     attested = await attest(work, answers, run=sync.run, query=sync.query, **about)
     faults.passing("page.evidence")
     await announce_findings(work, moved, now=judge.now)
+    faults.passing("page.outbox")
     opened = len(moved["opened"]) + len(moved["reopened"])
     return {"findings_opened": opened, "findings_resolved": len(moved["resolved"]), "evidence": attested}
 

@@ -90,7 +90,9 @@ async def request_sync(
         queued = await queue_runs(work, connection, triggered, cause=cause, now=now)
         about = {"operation": operation, "cause": cause, "run_ids": [one.id for one in queued]}
         await record(work, parts, "sync.requested", connection_id, **about)
-        return queued
+        faults.passing("trigger.made")
+    faults.passing("trigger.committed")
+    return queued
 
 
 async def _switched_off(work: Work, connection_id: str, operation: str | None) -> Conflict:
@@ -159,6 +161,7 @@ async def _begin(parts: Parts, hold: Hold) -> Sync | None:
         run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1)
         started = {"status": "running", "started_at": run.started_at, "attempts": run.attempts}
         await runs.update_run(work, run.id, **started, resume_at=None, error_slug=None, error_message=None)
+    faults.passing("run.begun")
     return Sync(parts, schedule.hold, schedule, connection, run, provider, operation)
 
 
