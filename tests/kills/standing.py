@@ -38,6 +38,9 @@ LEFT_OUT = {
 }
 """Columns that count tries or take times; and places in the audit log, whose order is compared by target."""
 
+READINGS = {"pages", "records", "unchanged", "skipped", "rejected"}
+"""Columns of a run that tell how much was read."""
+
 OPENED = "credential.opened"
 """What the audit log tells of each process that uses a credential: of two processes, twice."""
 
@@ -148,6 +151,18 @@ def _with_subject(row: dict[str, Any]) -> dict[str, Any]:
     """An event of the outbox with what it is about."""
     data = json.loads(row["data"]) if isinstance(row["data"], str) else row["data"]
     return row | {"subject": data.get("id") or data.get("operation") or data.get("connection_id")}
+
+
+def but_for_readings(standing: dict[str, Any]) -> dict[str, Any]:
+    """What stands, however often the same was read.
+
+    Cut off within a page that is stored in parts, a run reads that page again, and counts what it reads.
+    """
+    runs = [
+        {name: value for name, value in json.loads(row).items() if name not in READINGS} for row in standing["runs"]
+    ]
+    rejections = sorted(set(standing["rejections"]))
+    return standing | {"runs": sorted(map(str, runs)), "rejections": rejections, "run_spans": None}
 
 
 def differences(found: dict[str, Any], undisturbed: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from uuid import uuid4
 import asyncpg
 from tests.kills.standing import take_standing
 from tests.kills.worker import Order, StoryClock, parts_at
-from tests.kills.world import World
+from tests.kills.world import PAGE, World
 
 from tieline.store.admission import admit
 from tieline.store.db import Db
@@ -165,6 +165,7 @@ class Life:
     now: datetime = BEGINNING
     asked: int = 0
     mutant: str = ""
+    batch: int = PAGE + 1
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -184,6 +185,7 @@ class Life:
             fault,
             str(self.stage.log),
             self.mutant,
+            self.batch,
         )
 
     async def act(self, act: str, about: str, faults: Sequence[str]) -> None:
@@ -228,14 +230,20 @@ class Life:
 
 
 async def live(
-    stage: Stage, shop: Workshop, story: Sequence[Step], plan: Plan = undisturbed, *, mutant: str = ""
+    stage: Stage,
+    shop: Workshop,
+    story: Sequence[Step],
+    plan: Plan = undisturbed,
+    *,
+    mutant: str = "",
+    batch: int = PAGE + 1,
 ) -> tuple[dict[str, Any], list[str]]:
     """Live through a story; what stands at its end, and the faults on the way."""
     async with _database(stage) as (url, name):
         db = Db(url, pool_size=2)
         async with db.system() as work:
             org = await create_organization(work, slug=name.replace("_", "-"), name="Test", now=BEGINNING)
-        life = Life(stage, shop, db, url, org.id, name, mutant=mutant)
+        life = Life(stage, shop, db, url, org.id, name, mutant=mutant, batch=batch)
         load_or_create(life.keys, may_create=True)
         provider = stage.world.begin(name)
         for place, step in enumerate(story):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.kills.campaign import ONCE, ONCE_BESIDES, once, planned
 from tests.kills.mutants import MUTANTS
-from tests.kills.standing import differences
+from tests.kills.standing import but_for_readings, differences
 from tests.kills.story import SYNCS, Stage, comings_and_goings, live, workshop
-from tests.kills.world import served
+from tests.kills.world import PAGE, served
 
 import tieline
 from tieline.faults import POINTS
@@ -27,7 +27,7 @@ REVEALED_AT: dict[str, list[str]] = {
 }
 """Where a fault shows each mutant."""
 
-FIRST_SYNC = SYNCS[:2]
+FIRST_SYNC, TWO_SYNCS = SYNCS[:2], SYNCS[:3]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,18 @@ async def test_lives_with_a_kill_at_each_point_end_as_if_undisturbed(stage: Stag
     killed_at = Counter(one.partition(":")[0] for one in [*planned(ONCE), *planned(ONCE_BESIDES)])
     assert {*killed_at} == {*POINTS}
     assert Counter(stage.log.read_text().split()) == killed_at
+
+
+async def test_a_kill_within_a_page_that_is_stored_in_parts_loses_nothing_and_keeps_nothing_twice(stage: Stage) -> None:
+    plan = {
+        (1, "work"): ["page.committed:1", "page.checkpoint:2"],
+        (2, "work"): ["page.committed:3", "page.committed:1"],
+    }
+    async with workshop() as shop:
+        undisturbed, _ = await live(stage, shop, TWO_SYNCS, batch=PAGE - 3)
+        stands, hit = await live(stage, shop, TWO_SYNCS, once(plan), batch=PAGE - 3)
+    assert hit == planned(plan)
+    assert differences(but_for_readings(stands), but_for_readings(undisturbed)) == []
 
 
 async def test_what_is_wrong_on_purpose_shows(stage: Stage) -> None:

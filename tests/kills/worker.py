@@ -43,8 +43,8 @@ SECOND = timedelta(seconds=1)
 LIMITS = EngineLimits(
     org_cap=1,  # one run at a time, so that runs follow one another as if undisturbed
     heartbeat=0.5 * SECOND,
-    tick=0.1 * SECOND,
-    reconcile=0.3 * SECOND,
+    tick=0.2 * SECOND,
+    reconcile=0.5 * SECOND,
     stale_after=timedelta(hours=1),  # what a killed process held is given to the next by the queue, long before
     grace=10 * SECOND,  # for one that wakes late: whatever it is about to write, it tries to
 )
@@ -56,7 +56,8 @@ class Order:
     """What a process is to do, where, and when in the life's own time.
 
     `about` is the account of `connect` and `disconnect`, the operation of `ask`, if not all. `asked` is how often a run has been
-    asked for so far. `fault` and `log` are as in TIELINE_FAULT and TIELINE_FAULT_LOG.
+    asked for so far. `fault` and `log` are as in TIELINE_FAULT and TIELINE_FAULT_LOG. A `batch` is how many records
+    are stored together at most: of one page, so that no two are, or of a part of one.
     """
 
     act: str
@@ -70,6 +71,7 @@ class Order:
     fault: str = ""
     log: str = ""
     mutant: str = ""
+    batch: int = PAGE + 1
 
     def write(self) -> str:
         return json.dumps(asdict(self))
@@ -130,7 +132,7 @@ async def work(parts: Parts, order: Order) -> None:
     while waiting := [one for one in await _schedules(parts, order, connection) if _is_unfinished(one, begun)]:
         if not any(one.held_by for one in waiting):
             parts.clock.move_to(min(one.next_run_at for one in waiting))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
     until.set()
     await engine
 
@@ -162,8 +164,9 @@ ACTS = {
 
 
 def _is_unfinished(one: Schedule, begun: datetime) -> bool:
+    """Whether it is held, waits for another try, was asked for, or was called by the calendar when this process began."""
     due = one.next_run_at is not None and one.next_run_at <= begun
-    return one.enabled and bool(one.held_by or one.run_id or one.generation > one.ran_generation or due)
+    return one.enabled and bool(one.held_by or one.run_id or one.attempt or one.generation > one.ran_generation or due)
 
 
 async def _schedules(parts: Parts, order: Order, connection: str) -> list[Schedule]:
@@ -197,7 +200,7 @@ def _be(order: Order) -> None:
     """What a forked process does; it never returns."""
     os.environ |= {"TIELINE_FAULT": order.fault, "TIELINE_FAULT_LOG": order.log}
     faults.arm()
-    collect.MAX_RECORDS = PAGE + 1  # so that each page is a transaction, never two together
+    collect.MAX_RECORDS = order.batch
     logging.disable()  # what goes wrong here is meant to
     mutants.become(order.mutant)
     try:
