@@ -57,7 +57,7 @@ async def _work(work: Work) -> None:
     async def sync(hold: Any) -> None:
         await run_sync(parts, hold)
 
-    limits = EngineLimits(heartbeat=SECOND, tick=SECOND / 10, grace=SECOND / 10)
+    limits = EngineLimits(tick=SECOND / 10, grace=SECOND / 10)
     until = asyncio.Event()
     engine = asyncio.create_task(Engine(db, {"sync": sync}, clock=parts.clock, limits=limits).run(until=until))
     while await _is_unfinished(db, work):
