@@ -25,7 +25,7 @@ from tieline.clock import SetClock, SystemClock
 from tieline.engine import Engine, Hold, HoldLost
 from tieline.engine.queue import enqueue
 from tieline.ids import new_id
-from tieline.store.admission import release_stale
+from tieline.store.admission import beat, release_stale
 from tieline.store.db import Db
 from tieline.store.schedules import begin, give_back, keep, list_schedules, release, request_cancel, set_run, trigger
 
@@ -43,6 +43,27 @@ async def test_whoever_begins_again_shuts_out_the_one_before(db: Db) -> None:
         assert not await give_back(work, first.hold, now=now(), error="TypeError")
         assert await begin(work, first.hold) is None
         assert await keep(work, second.hold) is False
+
+
+async def test_a_beat_is_for_the_hold_with_its_fence_and_waits_for_nobody(db: Db) -> None:
+    made = await make_schedule(db, await make_org(db))
+    (unbegun,) = await take(db)
+    async with db.work(made.org_id) as work:
+        hold = (await begin(work, unbegun)).hold
+    begun = (await read(db, made)).beat_at
+    async with db.system() as work:
+        await beat(work, [unbegun])
+    assert (await read(db, made)).beat_at == begun
+    async with db.system() as work:
+        await beat(work, [hold])
+    beaten = (await read(db, made)).beat_at
+    assert beaten > begun
+    async with db.work(made.org_id) as page:
+        await keep(page, hold)
+        async with db.system() as work:
+            await beat(work, [hold])
+        assert (await read(db, made)).beat_at == beaten
+    assert (await read(db, made)).beat_at > beaten
 
 
 async def test_one_organization_cannot_touch_the_schedules_of_another(db: Db) -> None:

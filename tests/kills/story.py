@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -125,7 +126,11 @@ async def workshop() -> AsyncIterator[Workshop]:
     """A workshop, for as long as the block lasts."""
     command = (sys.executable, "-m", "tests.kills.worker")
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,  # so that those that it forked end with it, frozen ones too
     )
     made = Workshop(process)
     try:
@@ -133,7 +138,7 @@ async def workshop() -> AsyncIterator[Workshop]:
         await made.close()
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
 

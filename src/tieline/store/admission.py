@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Text, Uuid, func, literal, select, text, union_all, update
+from sqlalchemy import ColumnElement, Text, Uuid, func, literal, select, text, tuple_, union_all, update
 
 from tieline.store.db import SystemWork
 from tieline.store.schedules import CLOCK, FREE, Hold, backoff, schedules
@@ -62,14 +62,13 @@ async def admit(
 
 
 async def beat(work: SystemWork, holds: Sequence[Hold]) -> None:
-    """Say that these holds are alive; rows that a page locks just now are skipped, for the page says so itself."""
-    fences = {hold.schedule_id: hold.fence for hold in holds}
-    own = select(schedules.c.id, schedules.c.fence).where(
-        schedules.c.id.in_(fences), schedules.c.held_by.in_([hold.id for hold in holds])
-    )
-    rows = await work.connection.execute(own.with_for_update(skip_locked=True))
-    alive = [row.id for row in rows if row.fence == fences[row.id]]
-    await work.connection.execute(update(schedules).where(schedules.c.id.in_(alive)).values(beat_at=CLOCK))
+    """Say that these holds are alive; rows that a page locks just now are skipped, for the page says so itself.
+
+    It is one statement: a process that froze between two would keep the rows locked from whoever takes over.
+    """
+    given = tuple_(schedules.c.held_by, schedules.c.fence).in_([(hold.id, hold.fence) for hold in holds])
+    own = select(schedules.c.id).where(given).with_for_update(skip_locked=True).cte("own")
+    await work.connection.execute(update(schedules).where(schedules.c.id.in_(select(own.c.id))).values(beat_at=CLOCK))
 
 
 async def release_stale(work: SystemWork, *, older_than: timedelta) -> int:
