@@ -44,6 +44,11 @@ POINTS: Mapping[str, str] = {
     "disconnect.revoked": "the provider has revoked the credential; nothing here says so",
     "rewrap.batch": "a batch of secrets is under the new key, committed; the next one is not begun",
     "audit.recorded": "what was done is in the audit log, not committed",
+    "backup.table": "a table is in the backup's file, which has not its name yet",
+    "backup.sealed": "the backup's file is whole and has its name; the audit log does not know of it",
+    "restore.marked": "it is marked that a restore is under way, committed; nothing is restored",
+    "restore.table": "a table's rows are restored, not committed",
+    "restore.concluded": "all is restored, not committed; the mark is still there",
 }
 """Every point, with what stands when it is passed and what does not."""
 

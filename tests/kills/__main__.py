@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import named
-from tests.kills.campaign import ACCOUNTS, LEAST, OUTSIDE, again_and_again, freezing, story_of
+from tests.kills.campaign import ACCOUNTS, LEAST, OUTSIDE, POINTS, again_and_again, freezing, story_of
 from tests.kills.standing import differences
 from tests.kills.story import SYNCS, Plan, Stage, Step, Workshop, comings_and_goings, execute, live, workshop
 from tests.kills.world import served
 
-from tieline.faults import POINTS
+from tieline import faults
 from tieline.store.embedded import running
 from tieline.store.migrate import migrate
 
@@ -127,7 +127,9 @@ def table(found: Sequence[Found]) -> str:
         woken = frozen.get(point)
         same = not one.otherwise and not (woken and woken.otherwise)
         times = f"{one.times} | {woken.times if woken else '–'}"
-        lines.append(f"| `{point}` | {POINTS[point]} | {times} | {'as undisturbed' if same else '**otherwise**'} |")
+        lines.append(
+            f"| `{point}` | {faults.POINTS[point]} | {times} | {'as undisturbed' if same else '**otherwise**'} |"
+        )
     kills, freezes = (sum(one.times for one in some.values()) for some in (killed, frozen))
     lines.append(f"| {len(killed)} points | | {kills} | {freezes} | |")
     return "\n".join(lines)
@@ -147,7 +149,7 @@ def main(points: Sequence[str]) -> int:
         say(f"There is no point {', '.join(sorted(unknown))}; there are {', '.join(POINTS)}")
         return 2
     begun = time.monotonic()
-    found = asyncio.run(campaign(points or list(POINTS)))
+    found = asyncio.run(campaign(points or POINTS))
     if not points:
         write(table(found))
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from tests.kills.story import SYNCS, Plan, Step, comings_and_goings
 
+from tieline import faults
+
 ACCOUNTS = "abcde"
 LEAST = 5
 """Kills at each point in a whole campaign."""
@@ -18,6 +20,9 @@ MOMENTS = ((2, 1), (1, 3), (3, 2), (1, 2), (4, 1))
 
 OUTSIDE = ("page.fetched", "page.committed", "run.begun", "run.collected", "run.swept", "run.judged", "worker.begun")
 """Points in no transaction, at which a worker that freezes holds no lock: it wakes when another has done its work."""
+
+POINTS = [point for point in faults.POINTS if not point.startswith(("backup.", "restore."))]
+"""Those of backups, for which other servers are needed, are in `tests/flows/test_backup.py`."""
 
 ONCE: dict[tuple[int, str], list[str]] = {
     (0, "connect"): ["audit.recorded:1"],

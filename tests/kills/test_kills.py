@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.kills.campaign import ONCE, ONCE_BESIDES, once, planned
+from tests.kills.campaign import ONCE, ONCE_BESIDES, POINTS, once, planned
 from tests.kills.mutants import MUTANTS
 from tests.kills.standing import but_for_readings, differences
 from tests.kills.story import SYNCS, Stage, comings_and_goings, live, workshop
 from tests.kills.world import PAGE, served
 
 import tieline
-from tieline.faults import POINTS
+from tieline import faults
 
 pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.timeout(600)]
 
@@ -41,7 +41,7 @@ def stage(server: str, template: str, place: Path) -> Iterator[Stage]:
 def test_every_point_is_passed_somewhere_and_what_is_passed_is_in_the_register() -> None:
     source = "".join(path.read_text() for path in Path(tieline.__file__).parent.rglob("*.py"))
     passed = Counter(re.findall(r'faults\.passing\("([^"]+)"\)', source))
-    assert passed == dict.fromkeys(POINTS, 1)
+    assert passed == dict.fromkeys(faults.POINTS, 1)
 
 
 async def test_lives_with_a_kill_at_each_point_end_as_if_undisturbed(stage: Stage) -> None:
