@@ -8,13 +8,16 @@ connection, kind and external id knows the id, without asking the database.
 from __future__ import annotations
 
 import os
+import re
 import time
 from hashlib import blake2b
 from uuid import UUID
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
-_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
-_LENGTH = 26
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -1, -10)  # 13 pairs of 10 bits
+_FORM = re.compile(f"[0-7][{_ALPHABET}]{{25}}")
+_TO_PYTHON = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")  # the digits of `int(…, 32)`
 
 
 def new_id(prefix: str) -> str:
@@ -35,25 +38,15 @@ def uuid7() -> UUID:
 def from_uuid(prefix: str, value: UUID) -> str:
     """Write a UUID as a prefixed id."""
     number = value.int
-    digits = []
-    for _ in range(_LENGTH):
-        digits.append(_ALPHABET[number & 31])
-        number >>= 5
-    return f"{prefix}_{''.join(reversed(digits))}"
+    return f"{prefix}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
 
 def to_uuid(value: str, prefix: str) -> UUID:
     """Read a prefixed id; raises `ValueError` if the prefix or the form is wrong."""
     head, _, tail = value.partition("_")
-    if head != prefix or len(tail) != _LENGTH or tail[0] > "7":
+    if head != prefix or not _FORM.fullmatch(tail):
         raise ValueError(f"not an id of the form {prefix}_…")
-    number = 0
-    for character in tail:
-        digit = _VALUES.get(character)
-        if digit is None:
-            raise ValueError(f"not an id of the form {prefix}_…")
-        number = number << 5 | digit
-    return UUID(int=number)
+    return UUID(int=int(tail.translate(_TO_PYTHON), 32))
 
 
 def entity_uuid(connection: UUID, kind: str, external_id: str) -> UUID:

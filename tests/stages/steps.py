@@ -12,13 +12,13 @@ from tieline.ids import new_id, to_uuid
 from tieline.sdk import Context, Mapping, Operation
 from tieline.sdk.checks import Check
 from tieline.stages.announce import announce_findings
-from tieline.stages.assess import Answer, Assessed, Judge, assess, move_findings, subject_of
+from tieline.stages.assess import Answer, Assessed, Judge, assess, keep_outcomes, move_findings, subjects_of
 from tieline.stages.attest import attest
 from tieline.stages.load import Comparison, compare, load
 from tieline.stages.transform import Transformed, transform
 from tieline.store.connections import Connection, save_connection
 from tieline.store.db import Db, Work
-from tieline.store.entities import write_outcomes
+from tieline.store.entities import look_up
 from tieline.store.organizations import Organization
 from tieline.store.runs import Run, create_run
 
@@ -51,18 +51,14 @@ class Step:
     async def load(
         self, work: Work, made: Transformed, judge: Judge
     ) -> tuple[Comparison, Assessed, list[tuple[str, Any]]]:
-        compared = await compare(work, list(made.candidates.values()))
+        known = await look_up(work, {one.id: one.hash for one in made.candidates.values()}, now=judge.now)
+        compared = compare(made.candidates.values(), known)
         changed = {one.id for one in compared.to_write}
-        read = [
-            subject_of(one, compared.outcomes(one.id), judge, changed=one.id in changed)
-            for one in made.candidates.values()
-        ]
-        subjects = [one for one in read if one]
+        subjects = subjects_of(compared)
         assessed = await assess(work, subjects, judge)
         about: dict[str, Any] = {"connection": self.connection, "operation": "things", "run_id": self.run.id}
-        linked = await load(work, compared, assessed.outcomes, **about, now=self.now)
-        aged = [one.id for one in subjects if one.id not in changed and assessed.moved(one)]
-        await write_outcomes(work, [(one, assessed.text(one)) for one in aged])
+        linked = await load(work, compared, assessed.outcomes, assessed.judge_at, **about, now=self.now)
+        await keep_outcomes(work, assessed, [one for one in subjects if one.id not in changed])
         return compared, assessed, linked
 
     async def conclude(self, answers: Sequence[Answer]) -> tuple[dict[str, list[str]], int]:

@@ -30,7 +30,7 @@ SWEPT = {"collected": True, "swept": True}
 
 @dataclass(frozen=True)
 class Sync:
-    """All that one execution is about."""
+    """All that one execution is about; `is_first` if the operation was never read to an end before."""
 
     parts: Parts
     hold: Hold
@@ -39,6 +39,7 @@ class Sync:
     run: Run
     provider: Provider[Any]
     operation: Operation
+    is_first: bool = False
 
     @property
     def now(self) -> datetime:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -30,15 +31,15 @@ from tieline.log import bind
 from tieline.sdk.context import Checkpoint
 from tieline.stages.assess import (
     Answer,
-    Assessed,
-    Subject,
+    Judge,
     assess,
+    keep_outcomes,
     reassess,
-    subject_of,
+    subjects_of,
 )
 from tieline.stages.collect import Batch, Pace, collect
-from tieline.stages.load import compare, load
-from tieline.stages.transform import Transformed, transform
+from tieline.stages.load import Comparison, compare, load
+from tieline.stages.transform import Draft, Refusal, Transformed, draft, finish, hashes_of
 from tieline.store import entities, runs, schedules
 from tieline.store.connections import Connection, get_connection
 from tieline.store.db import Work
@@ -161,8 +162,9 @@ async def _begin(parts: Parts, hold: Hold) -> Sync | None:
         run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1)
         started = {"status": "running", "started_at": run.started_at, "attempts": run.attempts}
         await runs.update_run(work, run.id, **started, resume_at=None, error_slug=None, error_message=None)
+        before = await runs.last_finished(work, connection.id, run.operation)
     faults.passing("run.begun")
-    return Sync(parts, schedule.hold, schedule, connection, run, provider, operation)
+    return Sync(parts, schedule.hold, schedule, connection, run, provider, operation, is_first=before is None)
 
 
 async def _unfinished_run(work: Work, schedule: Schedule, connection: Connection, now: datetime) -> Run:
@@ -179,12 +181,24 @@ async def _read(sync: Sync) -> None:
     start = Checkpoint(saved["spine"], saved["cursor"]) if saved else None
     own = sync.connection.overrides.get(sync.operation.id)
     compiled = compile_operation(sync.parts.catalog, sync.provider.slug, sync.operation, own)
-    async with _reach(sync) as opened, aclosing(collect(sync.operation, opened.context, start)) as batches:
+    read = partial(_draft, sync, compiled)
+    async with _reach(sync) as opened, aclosing(collect(sync.operation, opened.context, start, read)) as batches:
         async for batch in batches:
             saved = _written(batch.checkpoint) if batch.checkpoint else saved
             with _watched(sync, batch):
-                await store_batch(sync, compiled, batch, saved)
+                await store_batch(sync, batch, saved)
     await _mark_collected(sync)
+
+
+def _draft(sync: Sync, compiled: CompiledOperation, records: Sequence[Any]) -> list[Draft | Refusal]:
+    """What records are about, found while the database works; of a first reading, of which all is new, also what they become."""
+    connection, options = to_uuid(sync.connection.id, "conn"), sync.connection.options
+    drafts = draft(records, compiled, connection=connection, options=options)
+    if sync.is_first:
+        for one in drafts:
+            if isinstance(one, Draft):
+                one.mapped  # noqa: B018  it keeps what it finds
+    return drafts
 
 
 @asynccontextmanager
@@ -215,19 +229,16 @@ def _watched(sync: Sync, batch: Batch) -> Iterator[None]:
     instruments.PAGE_SECONDS.record(perf_counter() - begun, provider=slug, part="load")
 
 
-async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, checkpoint: dict[str, Any] | None) -> None:
-    """Store one batch of records and the place to go on from, in one transaction."""
-    connection = to_uuid(sync.connection.id, "conn")
-    options, begun = sync.connection.options, sync.now
-    about: dict[str, Any] = {"connection": connection, "options": options}
-    if own := sync.connection.overrides.get(sync.operation.id):
-        made = await sync.parts.bench.transform(batch.records, compiled, own, **about)
-    else:
-        made = transform(batch.records, compiled, **about)
+async def store_batch(sync: Sync, batch: Batch, checkpoint: dict[str, Any] | None) -> None:
+    """Store one batch of drafts and the place to go on from, in one transaction."""
+    begun = sync.now
     faults.passing("page.fetched")
     async with sync.parts.db.work(sync.hold.org_id) as work:
         await endings.take_turn(work, sync.connection)
-        counts = await _store(work, sync, made)
+        judge = await judge_now(work, sync.parts, sync.connection)
+        known = await entities.look_up(work, hashes_of(batch.records), now=judge.now)
+        made = finish(batch.records, known)
+        counts = await _store(work, sync, made, compare(made.candidates.values(), known), judge)
         await _save_samples(work, sync, made)
         counts |= {"records": len(batch.records), "skipped": made.skipped}
         counts |= {"rejected": len(made.refusals), "unidentified": made.unidentified}
@@ -241,36 +252,26 @@ async def store_batch(sync: Sync, compiled: CompiledOperation, batch: Batch, che
     faults.passing("page.committed")
 
 
-async def _store(work: Work, sync: Sync, made: Transformed) -> dict[str, int]:
-    judge = await judge_now(work, sync.parts, sync.connection)
-    compared = await compare(work, sorted(made.candidates.values(), key=lambda one: one.id))
-    written = {one.id for one in compared.to_write}
-    read = [
-        subject_of(one, compared.outcomes(one.id), judge, changed=one.id in written) for one in made.candidates.values()
-    ]
-    subjects = [one for one in read if one]
+async def _store(work: Work, sync: Sync, made: Transformed, compared: Comparison, judge: Judge) -> dict[str, int]:
+    subjects = subjects_of(compared)
     assessed = await assess(work, subjects, judge)
     linked = await load(
         work,
         compared,
         assessed.outcomes,
+        assessed.judge_at,
         connection=sync.connection,
         operation=sync.operation.id,
         run_id=sync.run.id,
         now=judge.now,
     )
-    await _keep_outcomes(work, assessed, [one for one in subjects if one.id not in written])
+    written = {one.id for one in compared.to_write}
+    await keep_outcomes(work, assessed, [one for one in subjects if one.id not in written])
     faults.passing("page.entities")
     again = await reassess(work, linked, judge)
     moved = await conclude(work, sync, merge(assessed.answers, again.answers), judge)
-    stored = {"created": len(compared.created), "changed": len(compared.changed), "unchanged": len(compared.unchanged)}
-    return stored | moved
-
-
-async def _keep_outcomes(work: Work, assessed: Assessed, subjects: Sequence[Subject]) -> None:
-    """Store outcomes of entities that did not change but whose answers did, because time went by."""
-    moved = [(one.id, assessed.text(one.id)) for one in subjects if assessed.moved(one)]
-    await entities.write_outcomes(work, moved)
+    unchanged = len(compared.unchanged) + len(made.same)
+    return {"created": len(compared.created), "changed": len(compared.changed), "unchanged": unchanged} | moved
 
 
 def merge(first: Sequence[Answer], again: Sequence[Answer]) -> list[Answer]:

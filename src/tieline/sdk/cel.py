@@ -51,11 +51,13 @@ NO_VALUE: Final = NoValue()
 class Expression:
     """A compiled expression, to be kept and evaluated often, from any thread; equal to another of the same source.
 
-    `compiled` tells whether it runs as closures; otherwise each evaluation is the engine's.
+    `compiled` tells whether it runs as closures; otherwise each evaluation is the engine's. `reads` names the variables that it
+    uses, each with the fields of it that matter (`None`: all of it does).
     """
 
     source: str
     compiled: bool = field(compare=False)
+    reads: Mapping[str, frozenset[str] | None] = field(compare=False, repr=False)
     _closure: Closure | None = field(compare=False, repr=False)
     _ask_engine: Callable[[Mapping[str, Any]], Any] = field(compare=False, repr=False)
 
@@ -88,15 +90,17 @@ def compile_expression(source: str, *, variables: frozenset[str] = VARIABLES) ->
     program = _compile(source, variables)
     tree = read_tree(program.serialize())
     closure = compile_closure(tree, variables)
-    evaluate = _engine_evaluator(program, free_fields(tree))
-    return Expression(source, compiled=closure is not None, _closure=closure, _ask_engine=evaluate)
+    reads = free_fields(tree)
+    evaluate = _engine_evaluator(program, reads)
+    return Expression(source, compiled=closure is not None, reads=reads, _closure=closure, _ask_engine=evaluate)
 
 
 def by_engine(source: str, *, variables: frozenset[str] = VARIABLES) -> Expression:
     """Compile to what the engine alone evaluates: the referee for the closures."""
     program = _compile(source, variables)
-    evaluate = _engine_evaluator(program, free_fields(read_tree(program.serialize())))
-    return Expression(source, compiled=False, _closure=None, _ask_engine=evaluate)
+    reads = free_fields(read_tree(program.serialize()))
+    evaluate = _engine_evaluator(program, reads)
+    return Expression(source, compiled=False, reads=reads, _closure=None, _ask_engine=evaluate)
 
 
 def by_closures(source: str, *, variables: frozenset[str] = VARIABLES) -> Expression | None:

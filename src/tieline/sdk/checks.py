@@ -2,7 +2,7 @@
 
 A check is a predicate named for the good state: `True` pass, `False` fail, `None` unknown. The first line of its docstring
 is the title, the rest is the fix. A check may ask for more than the entity by naming it in its signature: `now` (then it is judged
-anew as time passes) and `Related[...]` parameters (the entities that link to this one).
+anew when time has passed that moves its answer: see `present`) and `Related[...]` parameters (the entities that link to this one).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 from tieline.errors import DeclarationError
-from tieline.sdk.entities import Entity, Severity, links_of
+from tieline.sdk.entities import Entity, Severity, fields_of, links_of
 
 E = TypeVar("E", bound=Entity)
 Outcome = Literal["pass", "fail", "unknown"]
@@ -160,12 +160,11 @@ class _Witness:
     """Stands in for an entity and notes which fields are read: those are the values that decided."""
 
     def __init__(self, entity: Entity) -> None:
-        object.__setattr__(self, "_entity", entity)
-        object.__setattr__(self, "_read", {})
+        self.__dict__ |= {"_entity": entity, "_read": {}, "_fields": fields_of(type(entity))}
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._entity, name)
-        if name in type(self._entity).model_fields:
+        if name in self._fields:
             self._read[name] = value.isoformat() if isinstance(value, datetime) else value
         return value
 

@@ -6,7 +6,10 @@ hold the external id of another entity of the same connection.
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Map
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -262,7 +265,14 @@ KINDS: dict[str, type[Entity]] = {
 }
 
 
-def links_of(entity: type[Entity]) -> dict[str, str]:
+@cache
+def fields_of(entity: type[Entity]) -> frozenset[str]:
+    """The names of a kind's fields."""
+    return frozenset(entity.model_fields)
+
+
+@cache
+def links_of(entity: type[Entity]) -> Map[str, str]:
     """The link fields of a kind: field name → linked kind."""
     found = {}
     for name, field in entity.model_fields.items():
@@ -271,4 +281,4 @@ def links_of(entity: type[Entity]) -> dict[str, str]:
             marks += [mark for mark in getattr(argument, "__metadata__", ()) if isinstance(mark, Link)]
         if marks:
             found[name] = marks[0].kind
-    return found
+    return MappingProxyType(found)

@@ -8,6 +8,7 @@ not fit is rejected with the field and the reason; it never stops a run.
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -101,6 +102,17 @@ class CompiledMapping(Generic[E_co]):
     fields: tuple[tuple[str, Expression], ...]
     drop: tuple[tuple[str, ...], ...] = ()
 
+    @cached_property
+    def _reads(self) -> frozenset[str] | None:
+        """The fields of a record that its expressions can reach; `None` if one may use all of it."""
+        return _reached([*self.filters, *(one for _, one in self.fields)])
+
+    @cached_property
+    def _key(self) -> tuple[Expression, frozenset[str] | None] | None:
+        """The expression of the external id, and what it reads."""
+        expression = dict(self.fields).get("external_id")
+        return (expression, _reached([expression])) if expression else None
+
     def clean(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record without the dropped paths."""
         for path in self.drop:
@@ -114,7 +126,7 @@ class CompiledMapping(Generic[E_co]):
         """
         name = "record"
         try:
-            variables = {"payload": drop_nulls(record), **about}
+            variables = {"payload": _told(record, self._reads), **about}
             name = "filter"
             for one in self.filters:
                 wanted = one.evaluate(variables)
@@ -134,10 +146,12 @@ class CompiledMapping(Generic[E_co]):
         return self._build(values)
 
     def identify(self, record: dict[str, Any], **about: Any) -> str | None:
-        """The external id alone, for a record that no entity can be made from; `None` if it cannot be told."""
-        expression = dict(self.fields).get("external_id")
+        """The external id alone, which costs a fraction of the entity; `None` if it cannot be told."""
+        if self._key is None:
+            return None
+        expression, reads = self._key
         try:
-            found = expression.evaluate({"payload": drop_nulls(record), **about}) if expression else None
+            found = expression.evaluate({"payload": _told(record, reads), **about})
         except CelError:
             return None
         return found if isinstance(found, str) and 0 < len(found) <= MAX_KEY else None
@@ -163,6 +177,23 @@ class CompiledMapping(Generic[E_co]):
         return tuple(
             name for name, info in self.entity.model_fields.items() if "datetime" in str(info.annotation).lower()
         )
+
+
+def _reached(expressions: Sequence[Expression]) -> frozenset[str] | None:
+    fields: set[str] = set()
+    for one in expressions:
+        reached = one.reads.get("payload", frozenset())
+        if reached is None:
+            return None
+        fields |= reached
+    return frozenset(fields)
+
+
+def _told(record: dict[str, Any], reads: frozenset[str] | None) -> dict[str, Any]:
+    """What expressions see of a record: the fields that they can reach, without nulls."""
+    wanted = record if reads is None else {name: record[name] for name in reads if name in record}
+    told: dict[str, Any] = drop_nulls(wanted)
+    return told
 
 
 def _moment(value: Any) -> datetime | None:

@@ -1,6 +1,6 @@
 """Assess: judge entities by the checks that apply, and move findings where an answer changed.
 
-An entity is judged when it changed, when it is read again and a check of its kind depends on the time, and when something that
+An entity is judged when it changed, when it is read again after the time until which its answers hold, and when something that
 links to it came or went. An unknown answer moves nothing: a finding stays open, and nothing new is attested. A new failure that rests
 on links is unknown for as long as those links are being read: it is told when that reading is complete.
 """
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +20,9 @@ from tieline.catalog.compile import Catalog
 from tieline.ids import from_uuid, new_id, to_uuid
 from tieline.sdk.checks import Check, Judgement, Related
 from tieline.sdk.entities import KINDS, Entity
-from tieline.stages.load import Outcomes, label_of
-from tieline.stages.transform import Candidate, without_nul
+from tieline.sdk.present import Watch
+from tieline.stages.load import Comparison, Outcomes, label_of
+from tieline.stages.transform import without_nul
 from tieline.store import entities as entity_store
 from tieline.store import findings as store
 from tieline.store.connections import Connection
@@ -31,17 +33,17 @@ from tieline.store.findings import Finding
 FRESH_FOR = timedelta(days=30)
 """How long a standing answer counts as evidence before it is attested anew, if it is still seen."""
 
-_EPOCH_DAY = 86_400
+_EPOCH, _EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC), 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An entity to judge, with its standing outcomes; one that is not `whole` only by the checks that depend on the time."""
+    """An entity to judge, with its standing outcomes and until when they hold."""
 
     id: UUID
     entity: Entity
     outcomes: Outcomes
-    whole: bool = True
+    judge_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +63,19 @@ class Answer:
 
 @dataclass
 class Assessed:
-    """What judging some entities gave: the answers that matter, and each entity's outcomes as they now stand."""
+    """What judging some entities gave: the answers that matter, each entity's outcomes as they now stand, and until when they do."""
 
     answers: list[Answer] = field(default_factory=list)
     outcomes: dict[UUID, Outcomes] = field(default_factory=dict)
+    judge_at: dict[UUID, datetime | None] = field(default_factory=dict)
 
     def moved(self, subject: Subject) -> bool:
-        """Whether an entity's outcomes differ from those that it came with."""
-        return self.outcomes[subject.id] != subject.outcomes
+        """Whether an entity's outcomes, or the time until which they hold, differ from those that it came with."""
+        return (self.outcomes[subject.id], self.judge_at[subject.id]) != (subject.outcomes, subject.judge_at)
 
-    def text(self, entity: UUID) -> str:
-        """An entity's outcomes as JSON text."""
-        return orjson.dumps(self.outcomes[entity]).decode()
+    def row(self, entity: UUID) -> tuple[UUID, str, datetime | None]:
+        """An entity's outcomes as they are stored."""
+        return entity, orjson.dumps(self.outcomes[entity]).decode(), self.judge_at[entity]
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Judge:
     complete: frozenset[str]
     moving: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def today(self) -> int:
         """Days since 1970."""
         return int(self.now.timestamp()) // _EPOCH_DAY
@@ -97,32 +100,31 @@ class Judge:
         """The checks for a kind."""
         return self.catalog.checks_for(self.connection.provider, kind)
 
-    def clocked(self, kind: str) -> tuple[Check, ...]:
-        """Those whose answer changes as time passes."""
-        return tuple(check for check in self.checks(kind) if check.clocked)
-
 
 async def assess(work: Work, subjects: Sequence[Subject], judge: Judge) -> Assessed:
     """Judge every subject by the checks of its kind."""
     result = Assessed()
-    alike: dict[tuple[str, bool], list[Subject]] = {}
+    alike: dict[str, list[Subject]] = {}
     for subject in subjects:
-        alike.setdefault((subject.entity.kind, subject.whole), []).append(subject)
-    for (kind, whole), same in alike.items():
-        checks = judge.checks(kind) if whole else judge.clocked(kind)
+        alike.setdefault(subject.entity.kind, []).append(subject)
+    for kind, same in alike.items():
+        checks = judge.checks(kind)
         links = await _read_links(work, same, checks, judge)
+        watch = Watch(judge.now)
         for subject in same:
-            _judge_one(subject, checks, links, judge, result)
+            watch.until = None
+            _judge_one(subject, checks, links, judge, watch, result)
     return result
 
 
-def subject_of(candidate: Candidate, outcomes: Outcomes, judge: Judge, *, changed: bool) -> Subject | None:
-    """What must be judged of an entity just read: all of it, what depends on the time, or nothing (`None`)."""
-    oldest = judge.today - FRESH_FOR.days
-    whole = changed or any(day <= oldest for _, day in outcomes.values())
-    if whole or judge.clocked(candidate.entity.kind):
-        return Subject(candidate.id, candidate.entity, outcomes, whole)
-    return None
+def subjects_of(compared: Comparison) -> list[Subject]:
+    """What must be judged of entities just read: those that are new, changed or due."""
+    candidates = [*compared.to_write, *compared.unchanged]
+    return [
+        Subject(one.id, one.entity, known.outcomes, known.judge_at)
+        for one in candidates
+        if (known := compared.known.get(one.id))
+    ]
 
 
 async def reassess(work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge) -> Assessed:
@@ -136,11 +138,17 @@ async def reassess(work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge
 
 async def assess_stored(work: Work, stored: Sequence[StoredEntity], judge: Judge) -> Assessed:
     """Judge stored entities and store the outcomes that moved."""
-    subjects = [Subject(to_uuid(one.id, "ent"), read_entity(one.kind, one.data), one.outcomes) for one in stored]
+    subjects = [
+        Subject(to_uuid(one.id, "ent"), read_entity(one.kind, one.data), one.outcomes, one.judge_at) for one in stored
+    ]
     assessed = await assess(work, subjects, judge)
-    moved = [one.id for one in subjects if assessed.moved(one)]
-    await entity_store.write_outcomes(work, [(one, assessed.text(one)) for one in moved])
+    await keep_outcomes(work, assessed, subjects)
     return assessed
+
+
+async def keep_outcomes(work: Work, assessed: Assessed, subjects: Sequence[Subject]) -> None:
+    """Store what moved of entities that are not written otherwise."""
+    await entity_store.write_outcomes(work, [assessed.row(one.id) for one in subjects if assessed.moved(one)])
 
 
 def read_entity(kind: str, data: dict[str, Any]) -> Entity:
@@ -188,13 +196,15 @@ async def resolve(
     await store.add_events(work, [(one, "resolved", {}) for one in ids], at=now, run_id=run_id, note=note)
 
 
-def _judge_one(subject: Subject, checks: Sequence[Check], links: _Links, judge: Judge, result: Assessed) -> None:
-    outcomes: Outcomes = {} if subject.whole else dict(subject.outcomes)
+def _judge_one(
+    subject: Subject, checks: Sequence[Check], links: _Links, judge: Judge, watch: Watch, result: Assessed
+) -> None:
+    outcomes: Outcomes = {}
     for check in checks:
         standing = subject.outcomes.get(check.id)
         before = standing[0] if standing else None
         due = standing is not None and standing[1] <= judge.today - FRESH_FOR.days
-        about: dict[str, Any] = {"now": judge.now, "related": links.to(subject.id, check)}
+        about: dict[str, Any] = {"now": watch.present, "related": links.to(subject.id, check)}
         if check.answer(subject.entity, **about) == before and not due:  # why is asked only when there is news
             outcomes |= {check.id: standing} if standing else {}
             continue
@@ -202,15 +212,22 @@ def _judge_one(subject: Subject, checks: Sequence[Check], links: _Links, judge: 
         if judgement and judgement.outcome == "fail" != before and _must_wait(subject, check, judge):
             judgement = replace(judgement, outcome="unknown")
         outcome = judgement.outcome if judgement else None
-        if outcome is None:
-            outcomes.pop(check.id, None)
-        elif outcome == before and standing and not due:
+        if outcome == before and standing and not due:
             outcomes[check.id] = standing
-        else:
+        elif outcome is not None:
             outcomes[check.id] = [outcome, judge.today]
         if outcome != before or due:
             result.answers.append(Answer(subject, check, judgement, before))
     result.outcomes[subject.id] = outcomes
+    result.judge_at[subject.id] = _holds_until(outcomes, watch.until)
+
+
+def _holds_until(outcomes: Outcomes, moves_at: datetime | None) -> datetime | None:
+    """When an entity must be judged anew though nothing changes: time moves an answer, or the oldest one is no longer fresh."""
+    if not outcomes:
+        return moves_at
+    stale_at = _EPOCH + timedelta(days=min(day for _, day in outcomes.values())) + FRESH_FOR
+    return stale_at if moves_at is None else min(moves_at, stale_at)
 
 
 def _must_wait(subject: Subject, check: Check, judge: Judge) -> bool:

@@ -6,7 +6,7 @@ form of its content (JSON, sorted keys, no white space, UTF-8), which names the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -34,7 +34,9 @@ async def attest(
     if not certain:
         return 0
     provenance = await _provenance(work, connection, run, query)
-    await store.add_evidence(work, [_row(one, connection, run, provenance, now) for one in certain])
+    told = {"observed_at": now.isoformat(), "provenance": provenance.hash.hex()}
+    ids = to_uuid(connection.org_id, "org"), to_uuid(connection.id, "conn"), connection.provider, to_uuid(run.id, "run")
+    await store.add_evidence(work, [_row(one, ids, told, now) for one in certain])
     return len(certain)
 
 
@@ -48,24 +50,26 @@ def hash_content(content: Any) -> bytes:
     return sha256(canonical(content)).digest()
 
 
-def _row(answer: Answer, connection: Connection, run: Run, provenance: Provenance, now: datetime) -> tuple[Any, ...]:
+def _row(answer: Answer, ids: tuple[Any, ...], told: Mapping[str, Any], now: datetime) -> tuple[Any, ...]:
+    """A statement as it is stored: its content in the canonical form, of which the hash is taken."""
     entity, check = answer.subject.entity, answer.check
+    label = label_of(entity)
     stance = STANCES[answer.outcome or ""]
     content = {
-        "statement": f"{check.title}: {'holds' if stance == 'supports' else 'does not hold'} for {label_of(entity)}",
+        "statement": f"{check.title}: {'holds' if stance == 'supports' else 'does not hold'} for {label}",
         "check": {"id": check.id, "title": check.title, "severity": check.severity},
         "stance": stance,
         "controls": list(check.controls),
-        "entity": {"kind": entity.kind, "external_id": entity.external_id, "label": label_of(entity)},
+        "entity": {"kind": entity.kind, "external_id": entity.external_id, "label": label},
         "values": answer.judgement.values if answer.judgement else {},
-        "observed_at": now.isoformat(),
-        "provenance": provenance.hash.hex(),
+        **told,
     }
-    text = without_nul(orjson.dumps(content))
+    text = canonical(content)
+    if (clean := without_nul(text).encode()) != text:  # names may have changed places
+        text = canonical(orjson.loads(clean))
     return (
-        uuid7(), to_uuid(connection.org_id, "org"), to_uuid(connection.id, "conn"), connection.provider,
-        to_uuid(run.id, "run"), answer.subject.id, entity.kind, entity.external_id, check.id, stance,
-        list(check.controls), now, text, hash_content(orjson.loads(text)),
+        uuid7(), *ids, answer.subject.id, entity.kind, entity.external_id, check.id, stance, list(check.controls), now,
+        text.decode(), sha256(text).digest(),
     )  # fmt: skip
 
 

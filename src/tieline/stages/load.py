@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from tieline.ids import entity_uuid, to_uuid
-from tieline.sdk.entities import Entity, links_of
+from tieline.sdk.entities import Entity, fields_of, links_of
 from tieline.stages.transform import Candidate, without_nul
 from tieline.store import entities as store
 from tieline.store.connections import Connection
@@ -24,7 +25,7 @@ Outcomes = dict[str, list[Any]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A batch beside what is stored; `known` holds the standing outcomes of every row that exists."""
+    """A batch beside what is stored; `known` are the entities that are new, changed or to be judged anew."""
 
     created: list[Candidate] = field(default_factory=list)
     changed: list[Candidate] = field(default_factory=list)
@@ -42,18 +43,17 @@ class Comparison:
         return found.outcomes if found else {}
 
 
-async def compare(work: Work, candidates: Sequence[Candidate]) -> Comparison:
-    """Look up every candidate's hash: only what differs is written."""
-    known = await store.look_up(work, [one.id for one in candidates])
+def compare(candidates: Iterable[Candidate], known: Mapping[UUID, Known]) -> Comparison:
+    """Tell what must be written; `known` is what `look_up` gave for these hashes. In the order of ids, as all write them."""
     result = Comparison(known=known)
-    for one in candidates:
+    for one in sorted(candidates, key=lambda one: one.id.int):
         stored = known.get(one.id)
-        if stored is None or not stored.hash:
-            result.created.append(one)
-        elif stored.hash != one.hash:
+        if stored is None or stored.hash == one.hash:
+            result.unchanged.append(one)
+        elif stored.hash:
             result.changed.append(one)
         else:
-            result.unchanged.append(one)
+            result.created.append(one)
     return result
 
 
@@ -61,6 +61,7 @@ async def load(
     work: Work,
     compared: Comparison,
     outcomes: Mapping[UUID, Outcomes],
+    judge_at: Mapping[UUID, datetime | None],
     *,
     connection: Connection,
     operation: str,
@@ -76,11 +77,11 @@ async def load(
         (
             one.id, org, conn, connection.provider, one.entity.kind, operation, one.entity.external_id,
             status_of(one.entity), one.hash, data_of(one.entity), one.raw,
-            orjson.dumps(outcomes.get(one.id, {})).decode(), run, now, now, now,
+            orjson.dumps(outcomes.get(one.id, {})).decode(), judge_at.get(one.id), run, now, now, now,
         )
         for one in candidates
     ]  # fmt: skip
-    await store.upsert(work, rows, overwrites=any(one.id in compared.known for one in candidates))
+    await store.upsert(work, rows, overwrites=any(compared.known[one.id].hash is not None for one in candidates))
     return await _load_links(work, candidates, conn)
 
 
@@ -113,7 +114,12 @@ def status_of(entity: Entity) -> str:
 
 def label_of(entity: Entity) -> str:
     """A name that a person knows the entity by."""
-    for name in ("email", "display_name", "name", "title", "username"):
-        if value := getattr(entity, name, None):
+    for name in _labels_of(type(entity)):
+        if value := getattr(entity, name):
             return str(value)
     return entity.external_id
+
+
+@cache
+def _labels_of(kind: type[Entity]) -> tuple[str, ...]:
+    return tuple(name for name in ("email", "display_name", "name", "title", "username") if name in fields_of(kind))

@@ -1,4 +1,8 @@
-"""Transform: a record becomes an entity, or a rejection that says which field is wrong and why."""
+"""Transform: a record becomes an entity, or a rejection that says which field is wrong and why.
+
+It goes in two steps. What a record is about and the hash of what it says cost little and are all that must be known of one that has
+not changed; only the others are mapped.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -16,12 +21,30 @@ from tieline.catalog.compile import CompiledOperation
 from tieline.ids import entity_uuid
 from tieline.sdk.context import Record
 from tieline.sdk.entities import Entity
-from tieline.sdk.mapping import Rejected
+from tieline.sdk.mapping import CompiledMapping, Rejected
+from tieline.store.entities import Known
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
 
 _ESCAPED_NUL = rb"\u0000"
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # after an odd backslash it is the text `\u0000`, spelt out
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A record and the JSON text of it, whose entity it is (`None`: no id can be told), and the hash that tells whether it changed."""
+
+    id: UUID | None
+    hash: bytes
+    raw: str = dataclasses.field(repr=False)
+    payload: dict[str, Any] = dataclasses.field(repr=False)
+    mapping: CompiledMapping[Any] = dataclasses.field(repr=False)
+    about: Mapping[str, Any] = dataclasses.field(repr=False)
+
+    @cached_property
+    def mapped(self) -> Entity | Rejected | None:
+        """What the mapping makes of the record, found once."""
+        return self.mapping.apply(self.payload, **self.about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +70,20 @@ class Refusal:
 
 @dataclass
 class Transformed:
-    """What a batch of records became. Of a record that comes twice, the later one counts."""
+    """What a batch of records became; `same` are the entities about which they say what is stored.
+
+    Of a record that comes twice, the later one counts.
+    """
 
     candidates: dict[UUID, Candidate] = dataclasses.field(default_factory=dict)
     refusals: list[Refusal] = dataclasses.field(default_factory=list)
+    same: set[UUID] = dataclasses.field(default_factory=set)
     skipped: int = 0
 
     @property
     def seen(self) -> list[UUID]:
         """Whatever the batch shows to be there: the entities, and those whose record was refused this time."""
-        return [*self.candidates, *(one.id for one in self.refusals if one.id)]
+        return [*self.candidates, *self.same, *(one.id for one in self.refusals if one.id)]
 
     @property
     def unidentified(self) -> int:
@@ -68,21 +95,44 @@ def transform(
     records: Sequence[Any], operation: CompiledOperation, *, connection: UUID, options: Mapping[str, Any]
 ) -> Transformed:
     """Filter and map every record of a batch."""
-    result = Transformed()
-    for record in records:
-        made = _transform_one(record, operation, connection, options)
-        if made is None:
-            result.skipped += 1
-        elif isinstance(made, Refusal):
-            result.refusals.append(made)
+    return finish(draft(records, operation, connection=connection, options=options))
+
+
+def draft(
+    records: Sequence[Any], operation: CompiledOperation, *, connection: UUID, options: Mapping[str, Any]
+) -> list[Draft | Refusal]:
+    """Tell what each record of a batch is about, in their order."""
+    settings = orjson.dumps(options, option=orjson.OPT_SORT_KEYS)
+    stamps = {variant: revision + settings for variant, revision in operation.revisions.items()}
+    return [_draft_one(record, operation, connection, options, stamps) for record in records]
+
+
+def hashes_of(drafts: Sequence[Draft | Refusal]) -> dict[UUID, bytes]:
+    """What a batch says of each entity that it names, last."""
+    return {one.id: one.hash for one in drafts if isinstance(one, Draft) and one.id}
+
+
+def finish(drafts: Sequence[Draft | Refusal], known: Mapping[UUID, Known] | None = None) -> Transformed:
+    """Map the records; `known` are the entities for which there is something to do, if it was found out: others are as they were."""
+    result, hashes = Transformed(), hashes_of(drafts)
+    for one in drafts:
+        if isinstance(one, Refusal):
+            result.refusals.append(one)
+        elif known is not None and one.id and one.id not in known and one.hash == hashes[one.id]:
+            result.candidates.pop(one.id, None)
+            result.same.add(one.id)
         else:
-            result.candidates[made.id] = made
+            _finish_one(one, result)
     return result
 
 
-def _transform_one(
-    record: Any, operation: CompiledOperation, connection: UUID, options: Mapping[str, Any]
-) -> Candidate | Refusal | None:
+def _draft_one(
+    record: Any,
+    operation: CompiledOperation,
+    connection: UUID,
+    options: Mapping[str, Any],
+    stamps: Mapping[str | None, bytes],
+) -> Draft | Refusal:
     payload, variant = (record.payload, record.variant) if isinstance(record, Record) else (record, None)
     mapping = operation.mappings.get(variant)
     if mapping is None:
@@ -101,15 +151,22 @@ def _transform_one(
     if _ESCAPED_NUL in raw:  # before mapping, so that no id, name or value holds one either
         raw = without_nul(raw).encode()
         payload = orjson.loads(raw)
-    made = mapping.apply(payload, variant=variant, options=options)
+    about = {"variant": variant, "options": options}
+    named = mapping.identify(payload, **about)
+    digest = blake2b(raw + stamps[variant], digest_size=16).digest()
+    return Draft(entity_uuid(connection, kind, named) if named else None, digest, raw.decode(), payload, mapping, about)
+
+
+def _finish_one(one: Draft, result: Transformed) -> None:
+    made = one.mapped
     if made is None:
-        return None
-    if isinstance(made, Rejected):
-        known = mapping.identify(payload, variant=variant, options=options)
-        return Refusal(kind, made.field, made.reason, payload, entity_uuid(connection, kind, known) if known else None)
-    stamp = operation.revisions[variant] + orjson.dumps(options, option=orjson.OPT_SORT_KEYS)
-    digest = blake2b(raw + stamp, digest_size=16).digest()
-    return Candidate(entity_uuid(connection, kind, made.external_id), made, digest, raw.decode())
+        result.skipped += 1
+    elif isinstance(made, Rejected):
+        result.refusals.append(Refusal(one.mapping.entity.kind, made.field, made.reason, one.payload, one.id))
+    else:
+        assert one.id  # noqa: S101  an entity has the external id that its draft was named by
+        result.same.discard(one.id)
+        result.candidates[one.id] = Candidate(one.id, made, one.hash, one.raw)
 
 
 def without_nul(text: bytes) -> str:

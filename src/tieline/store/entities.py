@@ -1,13 +1,13 @@
 """Entities: the normalised rows, and the links between them.
 
 An entity's id is derived from its connection, kind and external id, so looking up by id and being unique are one index. `outcomes`
-is the standing answer of each check, as `{check id: [outcome, day it was last attested]}`: a page learns in one query
-what it must know of the rows that it is about to write.
+is the standing answer of each check, as `{check id: [outcome, day it was last attested]}`, which holds until `judge_at` unless
+something changes: a page learns in one query what it must know of the rows that it is about to write, and nothing of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -74,6 +74,7 @@ entities = Table(
     Column("data", Json, nullable=False),
     Column("raw", RawJson, nullable=False),
     Column("outcomes", Json, nullable=False),
+    Column("judge_at", UtcTime),
     Column("run_id", Id("run"), nullable=False),
     Column("first_seen_at", UtcTime, nullable=False),
     Column("changed_at", UtcTime, nullable=False),
@@ -103,7 +104,8 @@ links = Table(
 class StoredEntity:
     """An entity as it stands, `since` when; `removed_at` is set once a complete run no longer saw it.
 
-    It may have changed since then without becoming another: `changed_at` is when its record did.
+    It may have changed since then without becoming another: `changed_at` is when its record did. Its outcomes hold until `judge_at`,
+    for good if that is `None`, unless something changes.
     """
 
     id: str
@@ -121,39 +123,48 @@ class StoredEntity:
     changed_at: datetime
     since: datetime
     removed_at: datetime | None
+    judge_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a page must know of a stored row: its hash (empty once removed) and standing outcomes."""
+    """What a page must know of a row: its hash (empty once removed, `None` if there is no row), and its standing outcomes."""
 
-    hash: bytes
+    hash: bytes | None
     outcomes: dict[str, list[Any]]
+    judge_at: datetime | None
 
 
 _SHOWN = [entities.c[name] for name in StoredEntity.__dataclass_fields__]
 _COLUMNS = (
     "id", "org_id", "connection_id", "provider", "kind", "operation", "external_id", "status", "hash", "data", "raw",
-    "outcomes", "run_id", "first_seen_at", "changed_at", "since",
+    "outcomes", "judge_at", "run_id", "first_seen_at", "changed_at", "since",
 )  # fmt: skip
 _OVERWRITE = (
     "ON CONFLICT (id) DO UPDATE SET operation = excluded.operation, status = excluded.status, hash = excluded.hash, "
-    "data = excluded.data, raw = excluded.raw, outcomes = excluded.outcomes, run_id = excluded.run_id, "
-    f"changed_at = excluded.changed_at, since = {BEGINS_WHEN_OVERWRITTEN}, removed_at = NULL"
+    "data = excluded.data, raw = excluded.raw, outcomes = excluded.outcomes, judge_at = excluded.judge_at, "
+    f"run_id = excluded.run_id, changed_at = excluded.changed_at, since = {BEGINS_WHEN_OVERWRITTEN}, removed_at = NULL"
 )
 
 
-async def look_up(work: Work, ids: Sequence[UUID]) -> dict[UUID, Known]:
-    """What is stored under these ids. A materialised list keeps the plan right on a table without statistics."""
+async def look_up(work: Work, hashes: Mapping[UUID, bytes], *, now: datetime) -> dict[UUID, Known]:
+    """Those of some entities that are not stored with these hashes, or are to be judged anew by now.
+
+    The limit keeps the plan right on a table without statistics: each row is looked up by its id.
+    """
     driver = await work.driver()
     rows = await driver.fetch(
-        """WITH wanted AS MATERIALIZED (SELECT unnest($1::uuid[]) AS id)
-           SELECT id, CASE WHEN removed_at IS NULL THEN hash ELSE '' END AS hash, outcomes
-             FROM wanted JOIN entities USING (id) WHERE org_id = $2""",
-        ids,
+        """SELECT wanted.id, stored.hash, stored.outcomes, stored.judge_at
+             FROM unnest($1::uuid[], $2::bytea[]) AS wanted(id, hash) LEFT JOIN LATERAL (
+                  SELECT CASE WHEN removed_at IS NULL THEN hash ELSE '' END AS hash, outcomes, judge_at
+                    FROM entities WHERE entities.id = wanted.id AND org_id = $3 LIMIT 1) AS stored ON true
+            WHERE stored.hash IS DISTINCT FROM wanted.hash OR stored.judge_at <= $4""",
+        list(hashes),
+        list(hashes.values()),
         to_uuid(work.org_id, "org"),
+        now,
     )
-    return {row["id"]: Known(row["hash"], parsed(row["outcomes"])) for row in rows}
+    return {row["id"]: Known(row["hash"], parsed(row["outcomes"] or "{}"), row["judge_at"]) for row in rows}
 
 
 async def upsert(work: Work, rows: Sequence[tuple[Any, ...]], *, overwrites: bool) -> None:
@@ -165,16 +176,15 @@ async def upsert(work: Work, rows: Sequence[tuple[Any, ...]], *, overwrites: boo
     await insert_many(work, entities, _COLUMNS, rows, first=first, on_conflict=_OVERWRITE)
 
 
-async def write_outcomes(work: Work, rows: Sequence[tuple[UUID, str]]) -> None:
-    """Set the standing outcomes (JSON text) of entities that did not change themselves."""
+async def write_outcomes(work: Work, rows: Sequence[tuple[UUID, str, datetime | None]]) -> None:
+    """Set the standing outcomes (JSON text), and until when they hold, of entities that did not change themselves."""
     if rows:
         driver = await work.driver()
         await driver.execute(
-            """UPDATE entities SET outcomes = given.outcomes
-                 FROM unnest($1::uuid[], $2::jsonb[]) AS given(id, outcomes)
-                WHERE entities.id = given.id AND org_id = $3""",
-            [row[0] for row in rows],
-            [row[1] for row in rows],
+            """UPDATE entities SET outcomes = given.outcomes, judge_at = given.judge_at
+                 FROM unnest($1::uuid[], $2::jsonb[], $3::timestamptz[]) AS given(id, outcomes, judge_at)
+                WHERE entities.id = given.id AND org_id = $4""",
+            *zip(*rows, strict=True),
             to_uuid(work.org_id, "org"),
         )
 

@@ -13,6 +13,7 @@ CREATE TABLE entities (
     data JSONB NOT NULL,
     raw JSON NOT NULL,
     outcomes JSONB NOT NULL,
+    judge_at TIMESTAMP WITH TIME ZONE,
     run_id UUID NOT NULL,
     first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
     changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
