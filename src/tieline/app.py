@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -49,7 +50,11 @@ class Tieline:
         return self.settings.metrics_token
 
     def engine(self, role: str = "worker") -> Engine:
-        """A worker that carries out what is due, beside any others; `role` is how the process was started."""
+        """A worker that carries out what is due, beside any others; `role` is how the process was started.
+
+        A page is tens of thousands of objects without a cycle among them. So the collector looks for cycles less often, and not
+        among what was loaded at the start.
+        """
         from tieline.access.actor import acting_as
         from tieline.engine import Engine, EngineLimits
         from tieline.flows.sync import run_sync
@@ -59,6 +64,9 @@ class Tieline:
             with acting_as("engine"):
                 await run_sync(self.parts, hold)
 
+        if not gc.get_freeze_count():
+            gc.freeze()
+            gc.set_threshold(10_000, 10, 10)
         beat = self.settings.heartbeat
         limits = EngineLimits(
             slots=self.settings.worker_slots,

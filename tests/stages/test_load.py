@@ -8,7 +8,7 @@ from tests.stages.steps import Step
 
 from tieline.ids import entity_uuid, to_uuid
 from tieline.sdk import Account, Membership
-from tieline.store.entities import count_unseen, key_of, remove_unseen
+from tieline.store.entities import count_unseen, keys_of, remove_unseen
 from tieline.store.runs import create_run, save_progress
 
 PERSON = Account.map(external_id="payload.id", email="payload.email")
@@ -67,7 +67,7 @@ async def test_what_a_complete_run_did_not_see_is_removed_and_can_come_back(step
             work, connection_id=step.connection.id, provider="sandbox", operation="things", kind="sync", cause="test",
             now=step.now,
         )  # fmt: skip
-        seen = [key_of(one) for one in step.made(PERSON, {"id": "a"}).candidates]
+        seen = keys_of(step.made(PERSON, {"id": "a"}).candidates)
         await save_progress(work, later.id, checkpoint=None, counts={}, seen=seen)
         assert await count_unseen(work, **about, run_id=later.id) == (1, 2)
         (gone,) = await remove_unseen(work, **about, run_id=later.id, now=step.now)

@@ -61,7 +61,7 @@ async def _sweep_batch(sync: Sync) -> bool:
         counts = await conclude(work, sync, again.answers, judge)
         counts["findings_resolved"] += len(resolved)
         await runs.save_progress(
-            work, sync.run.id, checkpoint=COLLECTED, counts=counts | {"removed": len(removed)}, seen=()
+            work, sync.run.id, checkpoint=COLLECTED, counts=counts | {"removed": len(removed)}, seen=b""
         )
         await endings.keep_or_stop(work, sync)
     return True
@@ -92,7 +92,7 @@ async def _judge_unknown(sync: Sync, kind: str, checks: Collection[str]) -> None
             assessed = await assess_stored(work, stored, judge)
             counts = await conclude(work, sync, assessed.answers, judge)
             if any(counts.values()):
-                await runs.save_progress(work, sync.run.id, checkpoint=SWEPT, counts=counts, seen=())
+                await runs.save_progress(work, sync.run.id, checkpoint=SWEPT, counts=counts, seen=b"")
             await endings.keep_or_stop(work, sync)
         after = _last_id(stored)
 

@@ -43,7 +43,6 @@ from tieline.stages.transform import Draft, Refusal, Transformed, draft, finish,
 from tieline.store import entities, runs, schedules
 from tieline.store.connections import Connection, get_connection
 from tieline.store.db import Work
-from tieline.store.entities import key_of
 from tieline.store.run_spans import Span, add_page
 from tieline.store.runs import Run
 from tieline.store.schedules import Hold, Schedule
@@ -242,7 +241,7 @@ async def store_batch(sync: Sync, batch: Batch, checkpoint: dict[str, Any] | Non
         await _save_samples(work, sync, made)
         counts |= {"records": len(batch.records), "skipped": made.skipped}
         counts |= {"rejected": len(made.refusals), "unidentified": made.unidentified}
-        seen = [key_of(one) for one in made.seen]
+        seen = entities.keys_of(made.seen)
         page = await runs.save_progress(work, sync.run.id, checkpoint=checkpoint, counts=counts, seen=seen)
         if page > MOST_PAGES:  # each reading has its own bound, but a run may go on with many, one after the other
             raise Unexpected(f"{sync.provider.name} does not come to an end: {MOST_PAGES:,} pages were read in one run")

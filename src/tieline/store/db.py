@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import asyncpg
@@ -40,10 +40,11 @@ metadata = MetaData(
 
 @dataclass(frozen=True)
 class Work:
-    """A transaction in one organization's rows."""
+    """A transaction in one organization's rows; `staged` are the temporary tables that it has filled."""
 
     connection: AsyncConnection
     org_id: str
+    staged: set[str] = field(default_factory=set, compare=False)
 
     async def driver(self) -> asyncpg.Connection[Any]:
         """The driver's own connection, for COPY; it is in the same transaction."""

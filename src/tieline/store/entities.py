@@ -7,7 +7,7 @@ something changes: a page learns in one query what it must know of the rows that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -261,15 +261,19 @@ async def read_present(
 _UNSEEN = """
     entities.connection_id = $1 AND entities.operation = $2 AND entities.org_id = $3 AND entities.removed_at IS NULL
     AND entities.run_id <= $4 AND NOT EXISTS (
-        SELECT FROM seen WHERE seen.key = ('x' || right(replace(entities.id::text, '-', ''), 16))::bit(64)::bigint)
+        SELECT FROM seen WHERE seen.key = substring(uuid_send(entities.id) FROM 11))
 """
-_SEEN = "WITH seen AS MATERIALIZED (SELECT unnest(seen) AS key FROM run_pages WHERE run_id = $4 AND org_id = $3)"
+# A page's keys are taken out of their storage once, not once for each of them.
+_SEEN = """
+    WITH pages AS MATERIALIZED (SELECT seen || ''::bytea AS keys FROM run_pages WHERE run_id = $4 AND org_id = $3),
+         seen AS MATERIALIZED (SELECT substring(keys FROM place FOR 6) AS key
+                                 FROM pages, generate_series(1, length(keys), 6) AS place)
+"""
 
 
-def key_of(entity: UUID) -> int:
-    """The signed lower half of an id, by which a run remembers what it saw: 8 bytes each instead of a row write."""
-    low = entity.int & 0xFFFF_FFFF_FFFF_FFFF
-    return low - (1 << 64) if low >= 1 << 63 else low
+def keys_of(ids: Iterable[UUID]) -> bytes:
+    """The last 6 bytes of each id, by which a run remembers what it saw: less than a row write, and in practice as good as the id."""
+    return b"".join([one.bytes[10:] for one in ids])
 
 
 async def count_unseen(work: Work, *, connection_id: str, operation: str, run_id: str) -> tuple[int, int]:

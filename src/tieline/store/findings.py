@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 from sqlalchemy import (
     Column,
     ForeignKey,
@@ -18,14 +19,13 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
-    insert,
     select,
     text,
     update,
 )
 
 from tieline.errors import NotFound
-from tieline.ids import from_uuid, new_id, to_uuid
+from tieline.ids import from_uuid, to_uuid, uuid7
 from tieline.store.bulk import insert_many
 from tieline.store.connections import NOBODY
 from tieline.store.db import Work, metadata
@@ -131,6 +131,8 @@ _COLUMNS = (
     "severity", "status", "values", "opened_at", "changed_at",
 )  # fmt: skip
 
+_EVENT_COLUMNS = ("id", "org_id", "finding_id", "at", "event", "run_id", "actor", "note", "values")
+
 
 async def find_of_entities(work: Work, entity_ids: Sequence[UUID]) -> dict[tuple[UUID, str], Finding]:
     """The findings of some entities, by entity and check; locked, since whoever asks is about to change them."""
@@ -164,14 +166,12 @@ async def add_events(
     note: str | None = None,
 ) -> None:
     """Append to the history: (finding id, event, deciding values)."""
-    if not events:
-        return
-    about = {"org_id": work.org_id, "at": at, "run_id": run_id, "actor": actor, "note": note}
+    org, run = to_uuid(work.org_id, "org"), to_uuid(run_id, "run") if run_id else None
     rows = [
-        {"id": new_id("fev"), "finding_id": finding, "event": event, "values": values, **about}
+        (uuid7(), org, to_uuid(finding, "find"), at, event, run, actor, note, orjson.dumps(values).decode())
         for finding, event, values in events
     ]
-    await work.connection.execute(insert(finding_events), rows)
+    await insert_many(work, finding_events, _EVENT_COLUMNS, rows)
 
 
 async def get_finding(work: Work, finding_id: str, *, lock: bool = False) -> Finding:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Index, Table, Text, insert, select
+import orjson
+from sqlalchemy import Column, ForeignKey, Index, Table, Text, select
 
+from tieline.ids import to_uuid
+from tieline.store.bulk import insert_many
 from tieline.store.db import Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, UtcTime
@@ -38,8 +41,11 @@ class Event:
 
 async def add_to_outbox(work: Work, events: Sequence[Event]) -> None:
     """Append events."""
-    if events:
-        await work.connection.execute(insert(outbox), [vars(event) for event in events])
+    rows = [
+        (to_uuid(one.id, "evt"), to_uuid(one.org_id, "org"), one.type, one.at, orjson.dumps(one.data).decode())
+        for one in events
+    ]
+    await insert_many(work, outbox, ("id", "org_id", "type", "at", "data"), rows)
 
 
 async def list_outbox(work: Work, paging: Paging, *, type: str | None = None) -> Listing[Event]:

@@ -8,13 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
     Boolean,
     Column,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     Table,
     Text,
@@ -75,7 +74,7 @@ run_pages = Table(
     Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
     Column("run_id", Id("run"), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Column("page", Integer, nullable=False),
-    Column("seen", ARRAY(BigInteger), nullable=False),
+    Column("seen", LargeBinary, nullable=False),
     PrimaryKeyConstraint("run_id", "page"),
 )
 
@@ -215,7 +214,7 @@ async def update_run(work: Work, run_id: str, **values: Any) -> None:
 
 
 async def save_progress(
-    work: Work, run_id: str, *, checkpoint: dict[str, Any] | None, counts: dict[str, int], seen: Sequence[int]
+    work: Work, run_id: str, *, checkpoint: dict[str, Any] | None, counts: dict[str, int], seen: bytes
 ) -> int:
     """Add one page's counts, the place to go on from, and the keys of the entities that it held; the page's number."""
     added = {name: runs.c[name] + count for name, count in counts.items() if count}
@@ -224,7 +223,7 @@ async def save_progress(
     done = await work.connection.execute(update(runs).where(mine).values(values).returning(runs.c.pages))
     page: int = done.scalar_one()
     if seen:
-        row = {"org_id": work.org_id, "run_id": run_id, "page": page, "seen": list(seen)}
+        row = {"org_id": work.org_id, "run_id": run_id, "page": page, "seen": seen}
         await work.connection.execute(insert(run_pages).values(**row))
     return page
 

@@ -646,7 +646,7 @@ CREATE TABLE run_pages (
     org_id UUID NOT NULL,
     run_id UUID NOT NULL,
     page INTEGER NOT NULL,
-    seen BIGINT[] NOT NULL,
+    seen BYTEA NOT NULL,
     CONSTRAINT run_pages_pkey PRIMARY KEY (run_id, page),
     CONSTRAINT run_pages_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
     CONSTRAINT run_pages_run_id_fkey FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
