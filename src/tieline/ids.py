@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -54,8 +55,14 @@ def entity_uuid(connection: UUID, kind: str, external_id: str) -> UUID:
 
     The first four bytes come from the connection and kind alone, so that one reading's rows lie together in the index.
     """
-    scope = blake2b(connection.bytes + kind.encode(), digest_size=4).digest()
-    own = blake2b(external_id.encode("utf-8", "surrogatepass"), key=connection.bytes + scope, digest_size=12).digest()
+    scope, key = _scope_of(connection, kind)
+    own = blake2b(external_id.encode("utf-8", "surrogatepass"), key=key, digest_size=12).digest()
     number = int.from_bytes(scope + own, "big")
     number &= ~(0xF << 76) & ~(0b11 << 62)
     return UUID(int=number | 0x8 << 76 | 0b10 << 62)
+
+
+@lru_cache(maxsize=1024)
+def _scope_of(connection: UUID, kind: str) -> tuple[bytes, bytes]:
+    scope = blake2b(connection.bytes + kind.encode(), digest_size=4).digest()
+    return scope, connection.bytes + scope

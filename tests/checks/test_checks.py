@@ -31,6 +31,7 @@ from tieline.sdk import (
     Vulnerability,
 )
 from tieline.sdk.entities import KINDS
+from tieline.sdk.present import Watch
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -507,6 +508,22 @@ def test_a_check_never_raises_and_answers_yes_no_or_nothing(check: Check, data: 
     if check.applies(case.entity):
         answer = check.predicate(case.entity, **({"now": NOW} if check.clocked else {}), **related)
         assert any(answer is allowed for allowed in (True, False, None))
+
+
+@each_check
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_an_answer_holds_until_the_time_that_asking_for_it_noted(check: Check, data: st.DataObject) -> None:
+    case, watch = data.draw(cases(check)), Watch(NOW)
+    answer = case.judge(check, now=watch.present)
+    assert answer == case.judge(check)
+    if watch.until is None:
+        assert case.judge(check, now=ago(-3_000)) == answer
+    else:
+        assert watch.until > NOW  # so that no check of ours is asked at each reading
+        holds = watch.until - NOW
+        within = min(holds * data.draw(st.floats(0, 1)), holds - timedelta(microseconds=1))
+        assert case.judge(check, now=NOW + within) == answer
 
 
 @each_check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -165,6 +166,42 @@ async def test_only_checks_that_depend_on_the_time_judge_the_unchanged(step: Ste
     moved, _ = await later.page(person(step, seen=seen, mfa=True), later.judge(seen_lately, has_mfa))
     assert moved["opened"] == ["ann"]
     assert (await outcome(step, "seen-lately"), await outcome(step, "has-mfa")) == ("fail", "pass")
+
+
+async def test_the_unchanged_is_judged_again_when_time_turns_an_answer_and_not_before(step: Step) -> None:
+    asked: list[datetime] = []
+
+    @check(Account, severity="low", controls=CONTROLS)
+    def seen_this_month(account: Account, now: datetime) -> bool | None:
+        """Seen."""
+        asked.append(now)
+        return account.last_login_at is not None and now - account.last_login_at < timedelta(days=30)
+
+    unmoved = replace(seen_this_month, id="unmoved", clocked=False, predicate=lambda _: True)
+    seen = (NOW - timedelta(days=20)).isoformat()
+    for hours, often in ((0, True), (1, False), (239, False), (241, True), (242, False)):
+        asked.clear()
+        later = step.later(hours=hours)
+        await later.page(person(step, seen=seen), later.judge(seen_this_month, unmoved))
+        assert bool(asked) == often, hours
+    assert await standing(step) == [("seen-this-month", "open")]
+
+
+async def test_a_link_that_came_moves_the_time_at_which_to_judge_again(step: Step) -> None:
+    @check(Account, severity="low", controls=CONTROLS)
+    def joined_lately(account: Account, memberships: Related[Membership], now: datetime) -> bool | None:
+        """Joined."""
+        return memberships.any(lambda one: one.added_at is not None and now - one.added_at < timedelta(days=30))
+
+    mapping = Membership.map(**{**MEMBER.fields, "added_at": "payload.added"})
+    judge = step.judge(joined_lately, complete=["membership"])
+    await step.page(person(step), judge)
+    made = step.made(mapping, {"who": "ann", "where": "g", "added": (NOW - timedelta(days=20)).isoformat()})
+    async with step.db.work(step.org_id) as work:
+        _, _, links = await step.load(work, made, judge)
+        await reassess(work, links, judge)
+    (row,) = await step.query("SELECT judge_at FROM entities WHERE kind = 'account'")
+    assert row["judge_at"] == NOW + timedelta(days=10)
 
 
 async def test_an_answer_that_grew_old_is_given_again(step: Step) -> None:

@@ -13,7 +13,19 @@ from tests.stages.steps import compiled
 
 from tieline.ids import entity_uuid
 from tieline.sdk import Account, Device, Record
-from tieline.stages.transform import MAX_RECORD_BYTES, Candidate, Refusal, Transformed, transform, without_nul
+from tieline.stages.transform import (
+    MAX_RECORD_BYTES,
+    Candidate,
+    Draft,
+    Refusal,
+    Transformed,
+    draft,
+    finish,
+    hashes_of,
+    transform,
+    without_nul,
+)
+from tieline.store.entities import Known
 
 CONNECTION = uuid4()
 PERSON = Account.map(external_id="string(payload.id)", email="payload.email", admin="payload.admin")
@@ -173,3 +185,33 @@ def test_other_options_make_a_record_count_as_changed() -> None:
     )
 
     assert first.hash != other.hash
+
+
+def test_what_says_the_same_as_is_stored_is_not_mapped_and_still_seen() -> None:
+    drafts = draft([{"id": 1}, {"id": 2}, {"id": {}}], compiled(PERSON), connection=CONNECTION, options={})
+    first, second = (one.id for one in drafts if isinstance(one, Draft) and one.id)
+    result = finish(drafts, {second: Known(None, {}, None)})
+    assert (list(result.candidates), result.same, len(result.refusals)) == ([second], {first}, 1)
+    assert set(result.seen) == {first, second}
+
+
+@pytest.mark.parametrize(
+    ("records", "stored", "written", "same", "refused"),
+    [
+        ([{"id": 1, "email": "a@b.c"}, {"id": 1}], {"id": 1}, None, True, 0),
+        ([{"id": 1}, {"id": 1, "email": "a@b.c"}], {"id": 1}, "a@b.c", False, 0),
+        ([{"id": 1}, {"id": 1, "admin": "yes"}], {"id": 1}, None, False, 1),
+        ([{"id": 1, "admin": "yes"}, {"id": 1}], {"id": 1}, None, True, 1),
+    ],
+)
+def test_of_a_record_that_comes_twice_the_later_one_that_fits_counts(
+    records: list[Any], stored: Any, written: str | None, same: bool, refused: int
+) -> None:
+    """`known` is as the look-up tells it: whoever is named last with another hash than the stored one."""
+    drafts = draft(records, compiled(PERSON), connection=CONNECTION, options={})
+    at_rest = hashes_of(draft([stored], compiled(PERSON), connection=CONNECTION, options={}))
+    known = {id: Known(at_rest[id], {}, None) for id, hash in hashes_of(drafts).items() if hash != at_rest[id]}
+    result = finish(drafts, known)
+    assert (bool(result.same), len(result.refusals)) == (same, refused)
+    found = [one.entity.email for one in result.candidates.values() if isinstance(one.entity, Account)]
+    assert found == ([] if same else [written])

@@ -19,7 +19,7 @@ from tieline.flows.history import list_versions
 from tieline.ids import from_uuid
 from tieline.sdk import Account
 from tieline.store.db import Db
-from tieline.store.entities import key_of, remove_unseen
+from tieline.store.entities import keys_of, remove_unseen
 from tieline.store.entity_versions import prune_versions
 from tieline.store.listing import Paging
 from tieline.store.past_entities import find_past, list_past
@@ -46,7 +46,7 @@ async def sweep(step: Step, *kept: str) -> None:
             work, connection_id=step.connection.id, provider="sandbox", operation="things", kind="sync", cause="test",
             now=step.now,
         )  # fmt: skip
-        seen = [key_of(one) for one in step.made(PERSON, *({"id": name} for name in kept)).candidates]
+        seen = keys_of(step.made(PERSON, *({"id": name} for name in kept)).candidates)
         await save_progress(work, run.id, checkpoint=None, counts={}, seen=seen)
         await remove_unseen(
             work, connection_id=step.connection.id, operation="things", run_id=run.id, now=step.now

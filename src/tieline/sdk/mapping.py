@@ -139,7 +139,7 @@ class CompiledMapping(Generic[E_co]):
             values = {}
             for name, expression in self.fields:
                 value = expression.evaluate(variables)
-                if value is not NO_VALUE and value is not None:
+                if value is not None and value is not NO_VALUE:
                     values[name] = value
         except CelError as error:
             return Rejected(name, str(error))
@@ -191,9 +191,10 @@ def _reached(expressions: Sequence[Expression]) -> frozenset[str] | None:
 
 def _told(record: dict[str, Any], reads: frozenset[str] | None) -> dict[str, Any]:
     """What expressions see of a record: the fields that they can reach, without nulls."""
-    wanted = record if reads is None else {name: record[name] for name in reads if name in record}
-    told: dict[str, Any] = drop_nulls(wanted)
-    return told
+    if reads is None:
+        told: dict[str, Any] = drop_nulls(record)
+        return told
+    return {name: drop_nulls(value) for name in reads if (value := record.get(name)) is not None}
 
 
 def _moment(value: Any) -> datetime | None:

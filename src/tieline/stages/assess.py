@@ -248,6 +248,8 @@ class _Links:
 
     def to(self, target: UUID, check: Check) -> dict[str, Related[Any]]:
         """What a check asks for, by parameter."""
+        if not check.related:
+            return {}
         return {
             name: Related(self.found[kind, link].get(target, ()), kind in self.complete)
             for name, (kind, link) in check.related.items()

@@ -10,7 +10,6 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -30,21 +29,24 @@ _ESCAPED_NUL = rb"\u0000"
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # after an odd backslash it is the text `\u0000`, spelt out
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Draft:
     """A record and the JSON text of it, whose entity it is (`None`: no id can be told), and the hash that tells whether it changed."""
 
     id: UUID | None
     hash: bytes
-    raw: str = dataclasses.field(repr=False)
+    raw: bytes = dataclasses.field(repr=False)
     payload: dict[str, Any] = dataclasses.field(repr=False)
     mapping: CompiledMapping[Any] = dataclasses.field(repr=False)
     about: Mapping[str, Any] = dataclasses.field(repr=False)
+    _made: tuple[Entity | Rejected | None] | None = dataclasses.field(default=None, repr=False)
 
-    @cached_property
+    @property
     def mapped(self) -> Entity | Rejected | None:
         """What the mapping makes of the record, found once."""
-        return self.mapping.apply(self.payload, **self.about)
+        if self._made is None:
+            self._made = (self.mapping.apply(self.payload, **self.about),)
+        return self._made[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def _draft_one(
     about = {"variant": variant, "options": options}
     named = mapping.identify(payload, **about)
     digest = blake2b(raw + stamps[variant], digest_size=16).digest()
-    return Draft(entity_uuid(connection, kind, named) if named else None, digest, raw.decode(), payload, mapping, about)
+    return Draft(entity_uuid(connection, kind, named) if named else None, digest, raw, payload, mapping, about)
 
 
 def _finish_one(one: Draft, result: Transformed) -> None:
@@ -166,7 +168,7 @@ def _finish_one(one: Draft, result: Transformed) -> None:
     else:
         assert one.id  # noqa: S101  an entity has the external id that its draft was named by
         result.same.discard(one.id)
-        result.candidates[one.id] = Candidate(one.id, made, one.hash, one.raw)
+        result.candidates[one.id] = Candidate(one.id, made, one.hash, one.raw.decode())
 
 
 def without_nul(text: bytes) -> str:
