@@ -1,0 +1,94 @@
+"""Plans: what a page asks of the large tables is found by an index, also where the tables have no statistics yet."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.stages.steps import NOW, Step, make_step
+
+from tieline.sdk import Account, Membership, check
+from tieline.store.db import Db, Work
+from tieline.store.entities import (
+    count_unseen,
+    keys_of,
+    linking_to,
+    links_from,
+    look_up,
+    read_present,
+    remove_unseen,
+    write_outcomes,
+)
+from tieline.store.findings import change_findings, find_of_entities
+from tieline.store.organizations import Organization
+from tieline.store.runs import save_progress
+
+PEOPLE = Account.map(external_id="payload.id", username="payload.name")
+MEMBERS = Membership.map(external_id="payload.id", account="payload.id", group="'all'")
+COUNT = 3_000
+NAMED = [{"id": f"{number}", "name": "n"} for number in range(COUNT)]
+
+
+@check(Account, severity="low", controls=["soc2:CC6.1"])
+def never_good(account: Account) -> bool:
+    """Good.
+
+    Be good.
+    """
+    return False
+
+
+@pytest.fixture
+async def step(db: Db, organization: Organization) -> Step:
+    made = await make_step(db, organization)
+    for mapping, judge in ((PEOPLE, made.judge(never_good)), (MEMBERS, made.judge())):
+        await made.page(made.made(mapping, *NAMED), judge)
+    return made
+
+
+async def rows_gone_through(work: Work) -> dict[str, int]:
+    """Rows of the large tables that this transaction read from one end to the other."""
+    driver = await work.driver()
+    found = await driver.fetch(
+        """SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables WHERE seq_tup_read > 0 AND relname IN
+           ('entities', 'entity_versions', 'links', 'findings', 'finding_events', 'evidence', 'outbox')"""
+    )
+    return {row["relname"]: row["seq_tup_read"] for row in found}
+
+
+async def test_a_page_goes_through_no_large_table(step: Step) -> None:
+    made = step.made(PEOPLE, *({"id": f"{number}", "name": "changed"} for number in range(500)))
+    ids = list(made.candidates)
+    later = step.later(hours=1)
+    async with step.db.work(step.org_id) as work:
+        assert len(await look_up(work, {one.id: one.hash for one in made.candidates.values()}, now=NOW)) == 500
+        await later.load(work, made, later.judge(never_good))
+        assert len(await linking_to(work, ids, kind="membership", field="account")) == 500
+        members = [one.id for one in step.made(MEMBERS, {"id": "1"}).candidates.values()]
+        assert len(await links_from(work, members)) == 2
+        assert len(await read_present(work, connection_id=step.connection.id, ids=ids, limit=500)) == 500
+        findings = await find_of_entities(work, ids)
+        assert len(findings) == 500
+        await change_findings(work, [one.id for one in findings.values()][:50], changed_at=NOW)
+        await write_outcomes(work, [(one, "{}", NOW) for one in ids])
+        assert await rows_gone_through(work) == {}
+
+
+async def test_the_look_up_of_a_page_reads_the_index_once_for_each_record(step: Step) -> None:
+    made = step.made(PEOPLE, *({"id": f"{number}", "name": "n"} for number in range(500)))
+    async with step.db.work(step.org_id) as work:
+        assert await look_up(work, {one.id: one.hash for one in made.candidates.values()}, now=NOW) == {}
+        late = NOW + timedelta(days=31)  # the evidence is no longer fresh
+        assert len(await look_up(work, {one.id: one.hash for one in made.candidates.values()}, now=late)) == 500
+        query = "SELECT idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'entities'"
+        assert await (await work.driver()).fetchval(query) == 1_000
+
+
+async def test_the_sweep_finds_what_it_needs_by_the_operation(step: Step) -> None:
+    about: dict[str, Any] = {"connection_id": step.connection.id, "operation": "things", "run_id": step.run.id}
+    everybody = [one for mapping in (PEOPLE, MEMBERS) for one in step.made(mapping, *NAMED).candidates]
+    async with step.db.work(step.org_id) as work:
+        await save_progress(work, step.run.id, checkpoint=None, counts={}, seen=keys_of(everybody[1:]))
+        assert await count_unseen(work, **about) == (1, 2 * COUNT)
+        assert await remove_unseen(work, **about, now=NOW) == everybody[:1]
