@@ -14,7 +14,7 @@ from tieline.catalog.compile import compile_operation
 from tieline.errors import Invalid
 from tieline.sdk.provider import Operation
 from tieline.stages.bench import Bench
-from tieline.stages.transform import Transformed, transform
+from tieline.stages.transform import Transformed, finish, transform
 from tieline.stages.trial import LONGEST_VALUE, Outcome, Trial, carry_out
 
 CONNECTION = uuid4()
@@ -113,7 +113,7 @@ async def test_a_batch_comes_to_the_same_on_the_bench_as_here(bench: Bench, peop
     compiled = compile_operation(load_catalog(), "sandbox", people, own)
     about = {"connection": CONNECTION, "options": {"base_url": "http://x"}}
     here = transform(records, compiled, **about)
-    there = await bench.transform(records, compiled, own, **about)
+    there = finish(await bench.draft(records, compiled, own, **about))
     assert there.candidates == here.candidates
     assert [one.entity.external_id for one in here.candidates.values()] == ["per_1", "per_4"]
     assert by_reason(there) == by_reason(here)

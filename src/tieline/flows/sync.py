@@ -189,10 +189,15 @@ async def _read(sync: Sync) -> None:
     await _mark_collected(sync)
 
 
-def _draft(sync: Sync, compiled: CompiledOperation, records: Sequence[Any]) -> list[Draft | Refusal]:
+async def _draft(sync: Sync, compiled: CompiledOperation, records: Sequence[Any]) -> list[Draft | Refusal]:
     """What records are about, found while the database works; of a first reading, of which all is new, also what they become."""
-    connection, options = to_uuid(sync.connection.id, "conn"), sync.connection.options
-    drafts = draft(records, compiled, connection=connection, options=options)
+    about: dict[str, Any] = {
+        "connection": to_uuid(sync.connection.id, "conn"),
+        "options": sync.connection.options,
+    }
+    if own := sync.connection.overrides.get(sync.operation.id):  # nobody has vouched for these
+        return await sync.parts.bench.draft(records, compiled, own, **about)
+    drafts = draft(records, compiled, **about)
     if sync.is_first:
         for one in drafts:
             if isinstance(one, Draft):

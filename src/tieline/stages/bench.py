@@ -24,8 +24,8 @@ import orjson
 
 from tieline.catalog.compile import CompiledOperation
 from tieline.errors import Conflict, Invalid
-from tieline.stages.guarded import answer_batch, read_made, write_batch
-from tieline.stages.transform import Transformed, transform
+from tieline.stages.guarded import answer_batch, read_drafts, write_batch
+from tieline.stages.transform import Draft, Refusal, draft
 from tieline.stages.trial import Outcome, Trial, answer_trials, read_outcomes, write_trials
 
 MOST_BYTES = 1 << 30
@@ -33,7 +33,7 @@ SECONDS = 5.0
 """How long trials may take together; a plain one of 200 records takes a few hundredths."""
 
 BATCH_SECONDS = 15.0
-"""How long a batch of a run may take; a plain one of 1,000 records takes a tenth."""
+"""How long a few records of a run may take; plain ones take a hundredth."""
 
 _BEGINS_WITHIN = 30.0
 _TURN_WITHIN = 10.0
@@ -59,7 +59,7 @@ class Bench:
             raise Conflict("Others are trying mappings just now", advice="Try again in a moment.") from None
         return read_outcomes(await self._told(line, seconds))
 
-    async def transform(
+    async def draft(
         self,
         records: Sequence[Any],
         operation: CompiledOperation,
@@ -68,14 +68,12 @@ class Bench:
         connection: UUID,
         options: Mapping[str, Any],
         seconds: float = BATCH_SECONDS,
-    ) -> Transformed:
-        """What `stages.transform` makes of a batch; raises `Invalid` for a mapping that takes too much. It waits for its turn."""
+    ) -> list[Draft | Refusal]:
+        """What `stages.transform.draft` makes of records, mapped already; raises `Invalid` for a mapping that takes too much."""
         about: dict[str, Any] = {"connection": connection, "options": options}
         line, unwritable = write_batch(records, operation, own, **about)
-        await self.gate.acquire()
-        made = read_made(await self._told(line, seconds))
-        made.refusals += transform(unwritable, operation, **about).refusals
-        return made
+        await self.gate.acquire()  # it waits for its turn
+        return read_drafts(await self._told(line, seconds)) + draft(unwritable, operation, **about)
 
     async def _told(self, line: bytes, seconds: float) -> Any:
         """What the process answers to whoever has passed the gate."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,8 +22,10 @@ from tieline.sdk.provider import Operation
 MAX_RECORDS = 1_000
 """The size of a batch: longer pages are stored in parts, so that they cost neither memory nor a long lock."""
 
-
 _AT_A_TIME = 50
+
+Prepare = Callable[[list[Any]], Awaitable[list[Any]]]
+"""What is done with a few records before they are stored; as many come back."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,16 @@ async def collect(
     operation: Operation,
     open_context: Callable[[Checkpoint | None, Turned], Context[Any]],
     start: Checkpoint | None,
-    prepare: Callable[[list[Any]], list[Any]] = list,
+    prepare: Prepare | None = None,
 ) -> AsyncGenerator[Batch, None]:
     """The batches of one reading, from its start or from a checkpoint; raises whatever the operation raises.
 
     A batch holds what `prepare` makes of its records, of a few at a time.
     """
     read, prepared = _Shelf(), _Shelf()
-    tasks = [
+    tasks = [  # in the order in which they are waited for: a reader ends only if somebody takes what it read
+        asyncio.create_task(_prepare(read, prepare or _as_they_are, prepared)),
         asyncio.create_task(_read(operation, open_context, start, read)),
-        asyncio.create_task(_prepare(read, prepare, prepared)),
     ]
     try:
         while (batch := await prepared.take()) is not None:
@@ -77,12 +79,16 @@ async def collect(
                 await task
 
 
-async def _prepare(read: _Shelf, prepare: Callable[[list[Any]], list[Any]], prepared: _Shelf) -> None:
+async def _as_they_are(records: list[Any]) -> list[Any]:
+    return records
+
+
+async def _prepare(read: _Shelf, prepare: Prepare, prepared: _Shelf) -> None:
     try:
         while (batch := await read.take()) is not None:
             made: list[Any] = []
             for first in range(0, len(batch.records), _AT_A_TIME):
-                made += prepare(batch.records[first : first + _AT_A_TIME])
+                made += await prepare(batch.records[first : first + _AT_A_TIME])
                 await asyncio.sleep(0)  # whoever waits for the database goes on between
             await prepared.put(replace(batch, records=made))
     finally:

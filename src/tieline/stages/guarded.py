@@ -1,13 +1,14 @@
 """Guarded: a batch mapped in the process beside this one, for connections whose organization has expressions of its own.
 
-Nobody has vouched for those, and one evaluation may take any time and memory (`bench.py` says why). What comes of the batch is the same
-`Transformed` as here, carried as plain JSON; an entity is validated again on this side.
+Nobody has vouched for those, and one evaluation may take any time and memory (`bench.py` says why). What comes of the batch are the same
+drafts as here, mapped already and carried as plain JSON; an entity is validated again on this side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +16,11 @@ import orjson
 
 from tieline.catalog.compile import Catalog, CompiledOperation, compile_operation
 from tieline.sdk.context import Record
+from tieline.sdk.entities import Entity
+from tieline.sdk.mapping import Rejected
 from tieline.stages.assess import read_entity
 from tieline.stages.load import data_of
-from tieline.stages.transform import Candidate, Refusal, Transformed, transform
+from tieline.stages.transform import Draft, Refusal, draft
 from tieline.stages.trial import Trial, read_trial, written_trial
 
 _NOTHING = Catalog({}, (), {})
@@ -33,7 +36,7 @@ def write_batch(
 ) -> tuple[bytes, list[Any]]:
     """A batch as one line of JSON, with what tells its mappings' revisions; and the records that JSON does not allow.
 
-    Those `transform` refuses before it looks at any expression.
+    Those `draft` refuses before it looks at any expression.
     """
     texts, others = [], []
     for one in records:
@@ -47,29 +50,49 @@ def write_batch(
     return orjson.dumps(batch | {"revisions": revisions}), others
 
 
-def answer_batch(written: Mapping[str, Any]) -> dict[str, Any]:
-    """Map a batch that came as JSON; what came of it as such."""
-    trial = read_trial(written)
+def answer_batch(written: Mapping[str, Any]) -> list[list[Any]]:
+    """Draft and map a batch that came as JSON; what came of each record as such."""
+    trial, compiled = _compiled(orjson.dumps({name: one for name, one in written.items() if name != "records"}))
+    records = [Record(payload, variant) if variant else payload for payload, variant in written["records"]]
+    return [_told(one) for one in draft(records, compiled, connection=trial.connection, options=trial.options)]
+
+
+def read_drafts(told: Sequence[Sequence[Any]]) -> list[Draft | Refusal]:
+    """What the other process made of a batch, as if it had been made here."""
+    return [_read(*one) for one in told]
+
+
+@lru_cache(maxsize=8)
+def _compiled(written: bytes) -> tuple[Trial, CompiledOperation]:
+    """What a run's batches have in common."""
+    told = orjson.loads(written)
+    trial = read_trial(told | {"records": []})
     compiled = compile_operation(_NOTHING, "", trial.operation, trial.own)
-    compiled = replace(compiled, revisions={name: bytes.fromhex(revision) for name, revision in written["revisions"]})
-    records = [Record(payload, variant) if variant else payload for payload, variant in trial.records]
-    made = transform(records, compiled, connection=trial.connection, options=trial.options)
-    kept = [
-        (one.id.hex, one.entity.kind, orjson.loads(data_of(one.entity)), one.hash.hex(), one.raw)
-        for one in made.candidates.values()
-    ]
-    refused = [(one.kind, one.field, one.reason, one.record, one.id and one.id.hex) for one in made.refusals]
-    return {"kept": kept, "refused": refused, "skipped": made.skipped}
+    return trial, replace(compiled, revisions={name: bytes.fromhex(one) for name, one in told["revisions"]})
 
 
-def read_made(told: Mapping[str, Any]) -> Transformed:
-    """What the other process made of a batch."""
-    candidates = [
-        Candidate(UUID(hex=id), read_entity(kind, data), bytes.fromhex(digest), raw)
-        for id, kind, data, digest, raw in told["kept"]
-    ]
-    refusals = [
-        Refusal(kind, field, reason, record, UUID(hex=whose) if whose else None)
-        for kind, field, reason, record, whose in told["refused"]
-    ]
-    return Transformed({one.id: one for one in candidates}, refusals, told["skipped"])
+def _told(one: Draft | Refusal) -> list[Any]:
+    whose = one.id.hex if one.id else None
+    if isinstance(one, Refusal):
+        return [whose, one.kind, None, None, "refused", one.field, one.reason]
+    match one.mapped:
+        case None:
+            made = ["left out", None, None]
+        case Rejected(field, reason):
+            made = ["rejected", field, reason]
+        case entity:
+            made = ["kept", orjson.loads(data_of(entity)), None]
+    return [whose, one.kind, one.hash.hex(), one.raw.decode(), *made]
+
+
+def _read(whose: str | None, kind: str, digest: str, raw: str, what: str, told: Any, reason: Any) -> Draft | Refusal:
+    id = UUID(hex=whose) if whose else None
+    if what == "refused":
+        return Refusal(kind, told, reason, None, id)
+    made: Entity | Rejected | None = None
+    if what == "kept":
+        made = read_entity(kind, told)
+    elif what == "rejected":
+        made = Rejected(told, reason)
+    payload = orjson.loads(raw) if isinstance(made, Rejected) else {}
+    return Draft(id, bytes.fromhex(digest), raw.encode(), payload, kind, lambda: made)

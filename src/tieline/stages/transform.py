@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ from tieline.catalog.compile import CompiledOperation
 from tieline.ids import entity_uuid
 from tieline.sdk.context import Record
 from tieline.sdk.entities import Entity
-from tieline.sdk.mapping import CompiledMapping, Rejected
+from tieline.sdk.mapping import Rejected
 from tieline.store.entities import Known
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
@@ -37,15 +38,15 @@ class Draft:
     hash: bytes
     raw: bytes = dataclasses.field(repr=False)
     payload: dict[str, Any] = dataclasses.field(repr=False)
-    mapping: CompiledMapping[Any] = dataclasses.field(repr=False)
-    about: Mapping[str, Any] = dataclasses.field(repr=False)
+    kind: str
+    apply: Callable[[], Entity | Rejected | None] = dataclasses.field(repr=False)
     _made: tuple[Entity | Rejected | None] | None = dataclasses.field(default=None, repr=False)
 
     @property
     def mapped(self) -> Entity | Rejected | None:
         """What the mapping makes of the record, found once."""
         if self._made is None:
-            self._made = (self.mapping.apply(self.payload, **self.about),)
+            self._made = (self.apply(),)
         return self._made[0]
 
 
@@ -156,7 +157,8 @@ def _draft_one(
     about = {"variant": variant, "options": options}
     named = mapping.identify(payload, **about)
     digest = blake2b(raw + stamps[variant], digest_size=16).digest()
-    return Draft(entity_uuid(connection, kind, named) if named else None, digest, raw, payload, mapping, about)
+    apply = partial(mapping.apply, payload, **about)
+    return Draft(entity_uuid(connection, kind, named) if named else None, digest, raw, payload, kind, apply)
 
 
 def _finish_one(one: Draft, result: Transformed) -> None:
@@ -164,7 +166,7 @@ def _finish_one(one: Draft, result: Transformed) -> None:
     if made is None:
         result.skipped += 1
     elif isinstance(made, Rejected):
-        result.refusals.append(Refusal(one.mapping.entity.kind, made.field, made.reason, one.payload, one.id))
+        result.refusals.append(Refusal(one.kind, made.field, made.reason, one.payload, one.id))
     else:
         assert one.id  # noqa: S101  an entity has the external id that its draft was named by
         result.same.discard(one.id)
