@@ -1,0 +1,79 @@
+"""Tieline, whole path: connected by the public flow, carried out by its engine, judged by the checks of its catalogue."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from rig.child import compete
+from rig.stages import timed
+
+from tieline.app import Tieline, running
+from tieline.flows.connect import Attempt, connect
+from tieline.flows.sync import request_sync
+from tieline.settings import read_settings
+from tieline.store import runs
+
+PROVIDER = "bench-findings"
+
+
+async def main() -> None:
+    """Start Tieline with its engine and sync whenever asked to; the first time by connecting."""
+    url, pages, *asked = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as place:
+        settings = read_settings(data_dir=Path(place), database_url=url, allow_private_addresses="127.0.0.1")
+        async with running(settings) as tieline:
+            stop = asyncio.Event()
+            engine = asyncio.create_task(tieline.engine().run(until=stop))
+            watch = await asyncpg.connect(url)
+            await compete(Syncs(tieline, watch, pages, profiled="--profile" in asked).run)
+            stop.set()
+            await engine
+            await watch.close()
+
+
+class Syncs:
+    """One connection and its syncs."""
+
+    def __init__(self, tieline: Tieline, watch: asyncpg.Connection[Any], pages: str, *, profiled: bool) -> None:
+        self.tieline = tieline
+        self.watch = watch
+        self.pages = pages
+        self.profiled = profiled
+        self.connection = ""
+
+    async def run(self, _: str) -> dict[str, Any]:
+        """A sync, from the request to the end of its run."""
+        if not self.profiled:
+            return {"seconds": await self._sync()}
+        with timed() as spent:
+            return {"seconds": await self._sync(), "stages": spent}
+
+    async def _sync(self) -> float:
+        parts, org = self.tieline.parts, self.tieline.organization.id
+        began = time.time()
+        if self.connection:
+            await request_sync(parts, org, self.connection)
+        else:
+            attempt = Attempt(PROVIDER, {"base_url": self.pages}, {"api_key": "benchmark"})
+            self.connection = (await connect(parts, org, attempt)).id
+        return await self._finished() - began
+
+    async def _finished(self) -> float:
+        """When the newest run ended, once it has; raises if it did not end well."""
+        newest = "SELECT status, extract(epoch FROM finished_at)::float AS at FROM runs ORDER BY id DESC LIMIT 1"
+        while True:
+            await asyncio.sleep(0.1)
+            row = await self.watch.fetchrow(newest)
+            if row["status"] not in runs.UNFINISHED:
+                assert row["status"] == "succeeded", row["status"]
+                return float(row["at"])
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

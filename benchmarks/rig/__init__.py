@@ -1,0 +1,1 @@
+"""What all benchmarks share: the machine, a PostgreSQL, pages to read, contests by turns, and how results are told."""
