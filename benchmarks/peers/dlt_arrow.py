@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import dlt
-import pyarrow
+import pyarrow as pa
 from dlt.sources.helpers.rest_client import RESTClient
 from dlt.sources.helpers.rest_client.paginators import JSONResponseCursorPaginator
 from peers.dlt_merge import mapped
@@ -27,7 +27,7 @@ _COLUMNS = (
     "found_at",
     "raw",
 )
-_SCHEMA = pyarrow.schema([*((name, pyarrow.string()) for name in _COLUMNS), ("score", pyarrow.float64())])
+_SCHEMA = pa.schema([*((name, pa.string()) for name in _COLUMNS), ("score", pa.float64())])
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def resource(pages: str) -> Any:
     def findings() -> Iterator[Any]:
         paginator = JSONResponseCursorPaginator(cursor_path="next", cursor_param="cursor")
         for page in RESTClient(pages, paginator=paginator, data_selector="items").paginate("findings"):
-            yield pyarrow.Table.from_pylist([mapped(one) for one in page], schema=_SCHEMA)
+            yield pa.Table.from_pylist([mapped(one) for one in page], schema=_SCHEMA)
 
     return findings
 
