@@ -2,7 +2,7 @@
 
     python benchmarks/rig/pages.py
 
-It prints its address. `/me` names the account, `/findings?cursor=` lists findings by cursor, `/set` says how from now on:
+It prints its address. `/me` names the account, after the key that was sent, `/findings?cursor=` lists findings by cursor, `/set` says how from now on:
 `records`, `page` (records in a page), `delay` (milliseconds before each answer) and `version` (of the list).
 """
 
@@ -70,13 +70,13 @@ class Server:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 asked = await reader.readuntil(b"\r\n\r\n")
-                body = await self._respond(asked.split(b" ", 2)[1].decode())
+                body = await self._respond(asked.split(b" ", 2)[1].decode(), _key(asked))
                 head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
                 writer.writelines((head, body))
                 await writer.drain()
         writer.close()
 
-    async def _respond(self, target: str) -> bytes:
+    async def _respond(self, target: str, key: str) -> bytes:
         path, query = urlsplit(target).path, dict(parse_qsl(urlsplit(target).query))
         if path == "/set":
             self.served = Served(**{name: int(value) for name, value in query.items()})
@@ -84,7 +84,7 @@ class Server:
             return b"{}"
         await asyncio.sleep(self.served.delay / 1000)
         if path == "/me":
-            return b'{"id": "acct-1", "name": "Benchmark"}'
+            return b'{"id": "%s", "name": "Benchmark"}' % key.encode()
         first = int(query.get("cursor", 0))
         return self.ready.get(first) or _page(self.served, first)
 
@@ -92,6 +92,11 @@ class Server:
         """Have all pages ready, if they fit into memory."""
         count = self.served.records if self.served.records <= _MOST_READY else 0
         self.ready = {first: _page(self.served, first) for first in range(0, count, self.served.page)}
+
+
+def _key(asked: bytes) -> str:
+    """The key that was sent, by which accounts are told apart."""
+    return asked.lower().partition(b"x-api-key: ")[2].partition(b"\r")[0].decode()
 
 
 def _page(served: Served, first: int) -> bytes:
