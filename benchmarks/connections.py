@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "src"))
-sys.path.insert(0, str(HERE / "provider"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).parent / "provider"))
 
 from rig import machine, postgres
 from rig.pages import Pages, Served, serving
