@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,14 +24,22 @@ PROVIDER = "bench-findings"
 
 async def main() -> None:
     """Start Tieline with its engine and sync whenever asked to; the first time by connecting."""
-    url, pages, *asked = sys.argv[1:]
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("url")
+    arguments.add_argument("pages")
+    arguments.add_argument("--profile", action="store_true", help="time the stages")
+    arguments.add_argument("--account", default="benchmark", help="the account that is connected")
+    arguments.add_argument("--keys", type=Path, help="the key ring of a database that has been used before")
+    asked = arguments.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        settings = read_settings(data_dir=Path(place), database_url=url, allow_private_addresses="127.0.0.1")
+        settings = read_settings(
+            data_dir=Path(place), database_url=asked.url, key_ring=asked.keys, allow_private_addresses="127.0.0.1"
+        )
         async with running(settings) as tieline:
             stop = asyncio.Event()
             engine = asyncio.create_task(tieline.engine().run(until=stop))
-            watch = await asyncpg.connect(url)
-            await compete(Syncs(tieline, watch, pages, profiled="--profile" in asked).run)
+            watch = await asyncpg.connect(asked.url)
+            await compete(Syncs(tieline, watch, asked).run)
             stop.set()
             await engine
             await watch.close()
@@ -40,16 +48,15 @@ async def main() -> None:
 class Syncs:
     """One connection and its syncs."""
 
-    def __init__(self, tieline: Tieline, watch: asyncpg.Connection[Any], pages: str, *, profiled: bool) -> None:
+    def __init__(self, tieline: Tieline, watch: asyncpg.Connection[Any], asked: argparse.Namespace) -> None:
         self.tieline = tieline
         self.watch = watch
-        self.pages = pages
-        self.profiled = profiled
+        self.asked = asked
         self.connection = ""
 
     async def run(self, _: str) -> dict[str, Any]:
         """A sync, from the request to the end of its run."""
-        if not self.profiled:
+        if not self.asked.profile:
             return {"seconds": await self._sync()}
         with timed() as spent:
             return {"seconds": await self._sync(), "stages": spent}
@@ -60,7 +67,7 @@ class Syncs:
         if self.connection:
             await request_sync(parts, org, self.connection)
         else:
-            attempt = Attempt(PROVIDER, {"base_url": self.pages}, {"api_key": "benchmark"})
+            attempt = Attempt(PROVIDER, {"base_url": self.asked.pages}, {"api_key": self.asked.account})
             self.connection = (await connect(parts, org, attempt)).id
         return await self._finished() - began
 

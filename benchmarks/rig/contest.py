@@ -81,13 +81,14 @@ async def hold(
         for contestant in list(contestants)[:: -1 if number % 2 else 1]:
             name = f"round_{number}_{time.monotonic_ns()}"
             async with postgres.database(name, migrated=contestant.migrated) as database:
-                taken = await _take_part(contestant, database, pages, phases)
+                taken = await take_part(contestant, database, pages, phases)
             for phase, one in zip(phases, taken, strict=True):
                 results.setdefault((contestant.name, phase.name), []).append(one)
     return results
 
 
-async def _take_part(contestant: Contestant, database: Database, pages: Pages, phases: Sequence[Phase]) -> list[Taken]:
+async def take_part(contestant: Contestant, database: Database, pages: Pages, phases: Sequence[Phase]) -> list[Taken]:
+    """All phases of one contestant, in a database that is there."""
     taken = []
     with _started(contestant, database.url, pages.url) as process:
         for phase in phases:

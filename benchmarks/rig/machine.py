@@ -10,7 +10,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 
 
-def describe(postgres: str) -> str:
+def describe(postgres: str | None = None) -> str:
     """The machine in words, with the load that it bore when this was asked."""
     model = next(
         (
@@ -26,9 +26,10 @@ def describe(postgres: str) -> str:
     state = (
         "otherwise idle" if load < 0.3 * cores else "with some other work" if load < cores else "busy with other work"
     )
+    beside = f", PostgreSQL {postgres} on the same machine" if postgres else ""
     return (
-        f"a virtual machine with {cores} cores ({model}) and {memory:.0f} GB, Python {platform.python_version()}, "
-        f"PostgreSQL {postgres} on the same machine; {state} (load {load:.1f})"
+        f"a virtual machine with {cores} cores ({model}) and {memory:.0f} GB, Python {platform.python_version()}{beside}; "
+        f"{state} (load {load:.1f})"
     )
 
 

@@ -51,9 +51,10 @@ class Postgres:
     pid: int
 
     @asynccontextmanager
-    async def database(self, name: str, *, migrated: bool = False) -> AsyncIterator[Database]:
-        """A new database, empty or with Tieline's tables, dropped at the end."""
-        await self.run(f"CREATE DATABASE {name}" + (f" TEMPLATE {_TEMPLATE}" if migrated else ""))
+    async def database(self, name: str, *, migrated: bool = False, kept: bool = False) -> AsyncIterator[Database]:
+        """A new database, empty or with Tieline's tables, dropped at the end; if `kept`, the one that is there already."""
+        if not (kept and await self._has(name)):
+            await self.run(f"CREATE DATABASE {name}" + (f" TEMPLATE {_TEMPLATE}" if migrated else ""))
         url = _named(self.url, name)
         owner = await asyncpg.connect(url)
         await owner.execute(
@@ -63,7 +64,15 @@ class Postgres:
             yield Database(url, name, self.pid, owner)
         finally:
             await owner.close()
-            await self.run(f"DROP DATABASE {name} WITH (FORCE)")
+            if not kept:
+                await self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _has(self, name: str) -> bool:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return bool(await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name))
+        finally:
+            await connection.close()
 
     async def run(self, statement: str) -> None:
         """Run a statement in the server's first database, as its owner."""
@@ -78,6 +87,7 @@ class Postgres:
 async def started(place: Path | None = None) -> AsyncIterator[Postgres]:
     """A server with the settings that Tieline gives its own, but for autovacuum, which would strike now here, now there."""
     folder = place or Path(tempfile.mkdtemp(prefix="tieline-bench-"))
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o711)  # run as root, PostgreSQL works as another account, which must get through
     try:
         with running(folder / "data", state_dir=folder / "state") as server:
