@@ -34,7 +34,7 @@ SETS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ("sync.py", "--page", "100", "--records", "10000"),
         ("sync.py", "--page", "100"),
     ),
-    "memory": (("sync.py", "--memory", "50000"), ("sync.py", "--memory", "1000000")),
+    "memory": (("sync.py", "--memory", "100000"), ("sync.py", "--memory", "1000000")),
     "connections": (("connections.py", "--connections", "100", "--rounds", "1"), ("connections.py",)),
     "growth": (
         ("growth.py", "--entities", "300000", "--records", "5000", "--rounds", "1"),

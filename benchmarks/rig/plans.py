@@ -67,6 +67,7 @@ async def open_all(database: Database, place: Path, keys: Path, large: Sequence[
         for one in opened:  # once each without counting
             with _listening(tieline) as asked:
                 await _open(client, one.path)
+            assert asked, f"{one.path} asks nothing of the database, or it was not heard"
             one.statements = len(asked)
             one.read_whole = await _read_whole(tieline, asked, large)
         for _ in range(rounds * 3):
@@ -90,14 +91,22 @@ async def _open(client: httpx2.AsyncClient, path: str) -> None:
         raise SystemExit(f"{path} answered {answer.status_code}")
 
 
+Asked = list[tuple[bool, str, tuple[Any, ...]]]
+"""Whether it went by way of the driver alone, the statement, and what was given."""
+
+
 @contextmanager
-def _listening(tieline: Tieline) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
-    """The statements that are sent meanwhile, with what was given; those by way of the driver alone too."""
-    asked: list[tuple[str, tuple[Any, ...]]] = []
+def _listening(tieline: Tieline) -> Iterator[Asked]:
+    """The statements that are sent meanwhile."""
+    asked: Asked = []
 
     def note(said: Any) -> None:
         if _PLANNED.match(said.query):
-            asked.append((said.query, tuple(said.args or ())))
+            asked.append((True, said.query, tuple(said.args or ())))
+
+    def note_executed(_: Any, __: Any, statement: str, given: Any, ___: Any, many: bool) -> None:
+        if _PLANNED.match(statement):
+            asked.append((False, statement, tuple(given[0] if many else given)))
 
     def listen(_: Any, record: Any, __: Any) -> None:
         record.driver_connection.add_query_logger(note)
@@ -105,27 +114,36 @@ def _listening(tieline: Tieline) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
     def leave(_: Any, record: Any) -> None:
         record.driver_connection.remove_query_logger(note)
 
-    pool = tieline.parts.db._engine.sync_engine.pool
-    event.listen(pool, "checkout", listen)
-    event.listen(pool, "checkin", leave)
+    engine = tieline.parts.db._engine.sync_engine
+    listeners = (
+        (engine, "before_cursor_execute", note_executed),
+        (engine.pool, "checkout", listen),
+        (engine.pool, "checkin", leave),
+    )
+    for one in listeners:
+        event.listen(*one)
     try:
         yield asked
     finally:
-        event.remove(pool, "checkout", listen)
-        event.remove(pool, "checkin", leave)
+        for one in listeners:
+            event.remove(*one)
 
 
-async def _read_whole(
-    tieline: Tieline, asked: Sequence[tuple[str, tuple[Any, ...]]], large: Sequence[str]
-) -> list[str]:
+async def _read_whole(tieline: Tieline, asked: Asked, large: Sequence[str]) -> list[str]:
     """The large tables that some of these statements would read from end to end."""
     found: set[str] = set()
     async with tieline.parts.db.work(tieline.organization.id) as work:
         driver = await work.driver()
-        for query, given in asked:
-            plan = parsed(await driver.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *given))
+        for by_driver, query, given in asked:
+            explained = f"EXPLAIN (FORMAT JSON) {query}"
+            if by_driver:
+                plan = await driver.fetchval(explained, *given)
+            else:
+                plan = (await work.connection.exec_driver_sql(explained, given)).scalar_one()
             found |= {
-                node.get("Relation Name", "") for node in _nodes(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan"
+                node.get("Relation Name", "")
+                for node in _nodes(parsed(plan)[0]["Plan"])
+                if node["Node Type"] == "Seq Scan"
             }
     return sorted(found & set(large))
 
