@@ -44,7 +44,7 @@ def timed() -> Iterator[dict[str, list[float]]]:
 
 def _replace(path: str, spent: list[float]) -> tuple[Any, str, Any] | None:
     holder, _, name = path.rpartition(".")
-    place = _resolved(holder)
+    place = resolved(holder)
     stage = getattr(place, name, None)
     if stage is None:
         return None
@@ -52,7 +52,7 @@ def _replace(path: str, spent: list[float]) -> tuple[Any, str, Any] | None:
     return place, name, stage
 
 
-def _resolved(path: str) -> Any:
+def resolved(path: str) -> Any:
     """A module, or a class in one."""
     try:
         return importlib.import_module(path)
