@@ -84,6 +84,8 @@ async def hold(
                 taken = await take_part(contestant, database, pages, phases)
             for phase, one in zip(phases, taken, strict=True):
                 results.setdefault((contestant.name, phase.name), []).append(one)
+            told = ", ".join(f"{phase.name} {one.rate:,.0f}/s" for phase, one in zip(phases, taken, strict=True))
+            print(f"  round {number + 1}, {contestant.name}: {told}", flush=True)
     return results
 
 
