@@ -139,17 +139,19 @@ def _compared(about: str, records: int, results: Results, profile: Results) -> R
 
 
 def _figures(phase: str, results: Results) -> Table:
-    """What a phase took, for everybody; ratios against Tieline in the same round."""
-    head = ("", "records/s", "Tieline is", "CPU µs: client", "PostgreSQL", "peak MB", "log bytes")
+    """What a phase took, for everybody; Tieline beside them in the same round."""
+    head = ("", "records/s", "Tieline is", "its CPU is", "CPU µs: client", "PostgreSQL", "peak MB", "log bytes")
     rows = []
     for (who, of), taken in results.items():
         if of != phase:
             continue
         own = results.get((TIELINE.name, phase))
-        times = ratio(own, taken, _rate).told(".2f", "×") if own and who != TIELINE.name else ""
+        beside = [
+            ratio(own, taken, one).told(".2f", "×") if own and who != TIELINE.name else "" for one in (_rate, _cpu)
+        ]
         each = [spread([figure(one) for one in taken]).middle for figure in (_rate, _client, _server, _megabytes, _wal)]
         rows.append(
-            (who, f"{each[0]:,.0f}", times, f"{each[1]:.0f}", f"{each[2]:.0f}", f"{each[3]:.0f}", f"{each[4]:,.0f}")
+            (who, f"{each[0]:,.0f}", *beside, f"{each[1]:.0f}", f"{each[2]:.0f}", f"{each[3]:.0f}", f"{each[4]:,.0f}")
         )
     return Table(f"Sync, {phase}", head, rows)
 
@@ -171,7 +173,7 @@ def _goals(results: Results, profile: Results) -> list[Goal]:
     if (TIELINE.name, FIRST) not in results:
         return []
     first, unchanged, changed = (results[TIELINE.name, phase] for phase in (FIRST, UNCHANGED, CHANGED))
-    bounds = ((DLT_MERGE, 4.0), (DLT_ARROW, 1.3), (CORE, 1.5), (LIMIT, 0.5))
+    bounds = ((DLT_MERGE, 4.0), (DLT_ARROW, 1.3), (CORE, 1.5), (CORE_MANY, 1.5), (LIMIT, 0.5))
     goals = [
         at_least(f"first sync: rate against {rival.name}", ratio(first, theirs, _rate), bound, f"at least {bound:g}×")
         for rival, bound in bounds
