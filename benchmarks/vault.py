@@ -63,7 +63,7 @@ async def main() -> None:
         )
         for name, each in took.items()
     ]
-    table = Table("Reading a credential", ("", "µs", "a second", "the least"), rows)
+    table = Table("Reading a credential", ("", "µs", "a second", "× the least"), rows)
     Report("How fast sealed credentials are read.", about, (), [table]).tell(asked.json)
 
 
