@@ -64,7 +64,7 @@ class Table:
     def markdown(self) -> str:
         """For a document."""
         lines = [f"| {' | '.join(row)} |" for row in (self.head, ["---"] * len(self.head), *self.rows)]
-        return "\n".join([f"**{self.title}**", "", *lines])
+        return "\n".join([f"**{self.title}**", "", *lines] if self.title else lines)
 
 
 @dataclass(frozen=True)
