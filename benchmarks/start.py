@@ -61,7 +61,10 @@ def _serve(place: Path) -> float:
     """Seconds until the server answers that it is ready."""
     began = time.perf_counter()
     command = [*TIELINE, "serve", "--port", "0"]
-    environment = _environment() | {"TIELINE_DATA_DIR": str(place / "data")}
+    environment = _environment() | {
+        "TIELINE_DATA_DIR": str(place / "data"),
+        "TIELINE_STATE_DIR": str(place / "state"),
+    }
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
