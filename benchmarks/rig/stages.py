@@ -12,9 +12,9 @@ from typing import Any
 
 STAGES = {
     "fetch": "tieline.stages.collect._read",
-    "transform": "tieline.flows.sync.transform",
+    "draft": "tieline.flows.sync.draft",
     "mapping": "tieline.sdk.mapping.CompiledMapping.apply",
-    "look up": "tieline.flows.sync.compare",
+    "look up": "tieline.store.entities.look_up",
     "assess": "tieline.flows.sync.assess",
     "write": "tieline.flows.sync.load",
     "findings": "tieline.flows.judging.move_findings",
