@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from tests.emulators.emulate import Emulated, MissingCounterpartError, start_emulate
 from tests.emulators.oidc import oidc, oidc_for_all  # noqa: F401  fixtures
 
@@ -24,6 +25,9 @@ from tieline.store.embedded import running
 from tieline.store.migrate import migrate
 from tieline.store.organizations import Organization, create_organization
 from tieline.vault import LocalKeyRing, Vault
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine makes any example take long
+settings.load_profile("unhurried")
 
 TOGETHER = ("api", "audit", "cli", "leaks", "web")
 """Folders whose tests share what takes long to furnish: each is given to one process, so that it is furnished once."""

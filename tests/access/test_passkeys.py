@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import cbor2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.authenticator import Authenticator, decode, encode
 
@@ -56,7 +56,6 @@ told = st.builds(
 )
 
 
-@settings(deadline=None)  # the first example loads the library
 @given(
     content=statements, auth=told, fmt=st.sampled_from(["none", "packed", "tpm", "apple", "fido-u2f", "android-key"])
 )
@@ -68,7 +67,6 @@ def test_whatever_was_made_wrong_is_refused(content: bytes, auth: bytes, fmt: st
             check_made(SITE, answer_of(response), challenge=bytes(32))
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=200) | nested.map(lambda one: json.dumps(one, default=str)))
 def test_whatever_is_no_answer_is_refused(text: str) -> None:
     with pytest.raises(PasskeyRefused):
@@ -77,7 +75,6 @@ def test_whatever_is_no_answer_is_refused(text: str) -> None:
         read_claim(text)
 
 
-@settings(deadline=None)
 @given(key=statements, auth=told, signature=st.binary(max_size=100), client_data=st.binary(max_size=100))
 def test_whatever_was_signed_wrong_is_refused(key: bytes, auth: bytes, signature: bytes, client_data: bytes) -> None:
     response = {

@@ -24,6 +24,7 @@ from tests.api.conftest import furnish, parts_of
 from tests.api.shapes import Scene
 
 from tieline.api.app import create_mounted
+from tieline.flows.readings import Readings
 from tieline.store.db import Db
 from tieline.vault import LocalKeyRing
 
@@ -50,7 +51,8 @@ def address(api_database_url: str, ring: LocalKeyRing) -> Iterator[str]:
     @asynccontextmanager
     async def started() -> AsyncIterator[Any]:
         db = Db(api_database_url)
-        yield SimpleNamespace(parts=parts_of(db, ring), ring=ring)
+        parts = parts_of(db, ring)
+        yield SimpleNamespace(parts=parts, ring=ring, readings=Readings(parts, role="server"), metrics_token=None)
         await db.close()
 
     config = uvicorn.Config(create_mounted(started), port=0, log_config=None, ws="none", timeout_graceful_shutdown=2)
@@ -58,6 +60,7 @@ def address(api_database_url: str, ring: LocalKeyRing) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
+        assert thread.is_alive()
         threading.Event().wait(0.02)
     (port,) = {socket.getsockname()[1] for one in server.servers for socket in one.sockets}
     yield f"http://127.0.0.1:{port}"

@@ -131,7 +131,8 @@ async def fire(db: Db, schedule: Schedule) -> None:
 
 async def take(db: Db, free_slots: int = 8, *, org_cap: int = 4, provider_cap: int = 64) -> list[Hold]:
     async with db.system() as work:
-        return await admit(work, kinds=SYNC, free_slots=free_slots, org_cap=org_cap, provider_cap=provider_cap)
+        limits = {"free_slots": free_slots, "org_cap": org_cap, "provider_cap": provider_cap}
+        return await admit(work, now=now(), kinds=SYNC, **limits)
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.engine.steps import Place, bad_pages, fire, lost_triggers, make_org, make_schedule, now, overlaps, own_server
 from tests.engine.toy import Plan, start_worker
 
+from tieline.errors import DatabaseError
 from tieline.ids import to_uuid
 from tieline.store.db import Db
 from tieline.store.schedules import Schedule
@@ -166,7 +167,7 @@ async def _done(doing: object) -> bool:
     """Whether it was done: the database may just be away."""
     try:
         await doing
-    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except (DatabaseError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         return False
     return True
 

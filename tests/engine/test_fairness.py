@@ -129,7 +129,7 @@ async def test_a_tick_over_100_000_idle_schedules_reads_an_index_and_few_rows(db
     """)
     await place.execute("VACUUM ANALYZE schedules")
     due = [await make_schedule(db, await make_org(db), provider=f"q{number}") for number in range(5)]
-    values = {"now": None, "kinds": list(SYNC), "slots": 8, "org_cap": 4, "provider_cap": 64}
+    values = {"now": now(), "kinds": list(SYNC), "slots": 8, "org_cap": 4, "provider_cap": 64}
     async with db.system() as work:
         explained = text("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + admission._ADMIT.element.text)
         ((plan,),) = await work.connection.execute(explained, values)

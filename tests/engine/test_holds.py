@@ -93,10 +93,10 @@ async def test_a_hold_that_nobody_speaks_for_is_released_with_its_run(db: Db, pl
         await set_run(work, made.id, run)
     await grow_silent(place, timedelta(seconds=59))
     async with db.system() as work:
-        assert await release_stale(work, older_than=timedelta(minutes=1)) == 0
+        assert await release_stale(work, now=now(), older_than=timedelta(minutes=1)) == 0
     await grow_silent(place, timedelta(seconds=2))
     async with db.system() as work:
-        assert await release_stale(work, older_than=timedelta(minutes=1)) == 1
+        assert await release_stale(work, now=now(), older_than=timedelta(minutes=1)) == 1
     after = await read(db, made)
     assert (after.held_by, after.run_id, after.attempt) == (None, run, 1)
     assert after.next_run_at > now()
@@ -110,7 +110,7 @@ async def test_a_hold_that_nobody_began_is_released_at_once_and_counts_as_no_fai
     (hold,) = await take(db)
     await grow_silent(place, HOUR)
     async with db.system() as work:
-        assert await release_stale(work, older_than=timedelta(minutes=1)) == 1
+        assert await release_stale(work, now=now(), older_than=timedelta(minutes=1)) == 1
     after = await read(db, made)
     assert (after.attempt, after.last_error) == (0, None)
     (again,) = await take(db)
@@ -121,10 +121,9 @@ async def test_a_hold_that_nobody_began_is_released_at_once_and_counts_as_no_fai
 async def test_a_process_whose_clock_is_wrong_takes_no_hold_away_and_loses_none(
     db: Db, place: Place, hours: int
 ) -> None:
-    """Nor does it run what is not due, or trigger for a time that others wait for."""
+    """Nor does it trigger for a time that others wait for. In earnest it follows the database's: see `tests/faults/test_time.py`."""
     wrong = SetClock(now() + hours * HOUR)
     made = await make_schedule(db, await make_org(db))
-    later = await make_schedule(db, made.org_id, due=now() + HOUR / 2)
     toy, until = Toy(db, pages=8, pause=0.3), asyncio.Event()
     engines = [Engine(db, {"sync": toy}, clock=clock, limits=quick_limits(0.4)) for clock in (wrong, SystemClock())]
     running = asyncio.gather(*(one.run(until=until) for one in engines))
@@ -136,7 +135,6 @@ async def test_a_process_whose_clock_is_wrong_takes_no_hold_away_and_loses_none(
     await running
     assert toy.calls == 2
     assert await runs_of(place) == [("done", 8), ("done", 8)]
-    assert (await read(db, later)).begun_generation == 0
 
 
 async def test_a_job_that_never_ends_is_ended_and_tried_again_later(db: Db, place: Place) -> None:

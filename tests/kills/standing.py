@@ -158,11 +158,13 @@ def but_for_readings(standing: dict[str, Any]) -> dict[str, Any]:
 
     Cut off within a page that is stored in parts, a run reads that page again, and counts what it reads.
     """
-    runs = [
-        {name: value for name, value in json.loads(row).items() if name not in READINGS} for row in standing["runs"]
-    ]
-    rejections = sorted(set(standing["rejections"]))
-    return standing | {"runs": sorted(map(str, runs)), "rejections": rejections, "run_spans": None}
+
+    def less(table: str) -> list[str]:
+        rows = [json.loads(row) for row in standing[table]]
+        return sorted(str({name: value for name, value in row.items() if name not in READINGS}) for row in rows)
+
+    counted = {table: less(table) for table in ("runs", "run_tallies")}
+    return standing | counted | {"rejections": sorted(set(standing["rejections"])), "run_spans": None}
 
 
 def differences(found: dict[str, Any], undisturbed: dict[str, Any]) -> list[str]:

@@ -577,7 +577,7 @@ EXPRESSIONS = st.recursive(LITERAL | PATH, compound, max_leaves=6)
 NAMES = frozenset({"payload", "envelope", "x"})
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, suppress_health_check=list(HealthCheck))
 @given(source=EXPRESSIONS, payload=PAYLOADS)
 @example(source="payload.a == payload.b", payload={"a": 2**53 + 1, "b": 2.0**53})
 @example(source="int(payload.a)", payload={"a": 2.0**63})
@@ -604,7 +604,7 @@ PAIRS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pair=PAIRS)
 def test_every_operator_agrees_on_any_two_values(pair: tuple[object, object]) -> None:
     left, right = pair
@@ -686,7 +686,7 @@ TEXT_FUNCTIONS = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=UNICODE, other=UNICODE)
 def test_every_text_function_agrees_on_any_text(text: str, other: str) -> None:
     variables = {"payload": {"text": text, "other": other}}

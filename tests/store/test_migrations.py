@@ -161,6 +161,9 @@ async def test_every_policy_but_the_platforms_compares_with_the_organization_at_
         "members",
         "sessions",
         "sign_in_links",
+        "run_tallies",
+        "connections",
+        "tallies",
     }
     for row in rows:
         if row["policyname"] == "platform":

@@ -151,6 +151,7 @@ class Engine:
             queued = await count_queued(work, self._kinds)  # first: a job that is no longer queued then is busy already
             holds = await admit(
                 work,
+                now=self._clock.now(),
                 kinds=self._kinds,
                 free_slots=self._limits.slots - self._worker.busy - queued,
                 org_cap=self._limits.org_cap,
@@ -186,7 +187,7 @@ class Engine:
     async def _reconcile(self) -> None:
         await self._beat()  # if the clock was turned, our own have not been heard of for long either
         async with self._own.system() as work:
-            released = await release_stale(work, older_than=self._limits.stale_after)
+            released = await release_stale(work, now=self._clock.now(), older_than=self._limits.stale_after)
             if released:
                 faults.passing("reconcile.released")
         if released:

@@ -39,19 +39,12 @@ class Load:
 
 
 async def admit(
-    work: SystemWork,
-    *,
-    kinds: Sequence[str],
-    free_slots: int,
-    org_cap: int,
-    provider_cap: int,
-    now: datetime | None = None,
+    work: SystemWork, *, now: datetime, kinds: Sequence[str], free_slots: int, org_cap: int, provider_cap: int
 ) -> list[Hold]:
     """Give holds to due rows, as many as there are free slots, to organizations in turn.
 
     No organization gets to hold more than `org_cap` rows, and no provider more than `provider_cap`, what they hold already
-    included. Nothing is given while another process is at it. What is due is told by the database's clock, which all
-    processes share, unless `now` is given.
+    included. Nothing is given while another process is at it.
     """
     lock = select(func.pg_try_advisory_xact_lock(_TICK_LOCK))
     if free_slots < 1 or not (await work.connection.execute(lock)).scalar_one():
@@ -71,7 +64,7 @@ async def beat(work: SystemWork, holds: Sequence[Hold]) -> None:
     await work.connection.execute(update(schedules).where(schedules.c.id.in_(select(own.c.id))).values(beat_at=CLOCK))
 
 
-async def release_stale(work: SystemWork, *, older_than: timedelta) -> int:
+async def release_stale(work: SystemWork, *, now: datetime, older_than: timedelta) -> int:
     """Free the rows whose holder has been silent for so long, keeping their runs; returns how many.
 
     Who was last heard of in the future is silent too: the clock has been turned back since, and whoever lives speaks by the new one.
@@ -84,10 +77,10 @@ async def release_stale(work: SystemWork, *, older_than: timedelta) -> int:
     stale = select(schedules.c.id, schedules.c.attempt, begun).where(silent).with_for_update(skip_locked=True)
     rows = (await work.connection.execute(stale)).all()
     for row in rows:
-        values = FREE | {"next_run_at": func.now()}
+        values = FREE | {"next_run_at": now}
         if row.begun:
             failed = {"attempt": row.attempt + 1, "last_error": "stale"}
-            values = FREE | failed | {"next_run_at": func.now() + backoff(row.attempt)}
+            values = FREE | failed | {"next_run_at": now + backoff(row.attempt)}
         await work.connection.execute(update(schedules).where(schedules.c.id == row.id).values(values))
     return len(rows)
 
@@ -168,7 +161,7 @@ _ADMIT = text("""
     ), waiting AS (
         SELECT DISTINCT org_id FROM schedules
          WHERE held_by IS NULL AND enabled AND kind = ANY(:kinds)
-           AND timezone('UTC', next_run_at) <= timezone('UTC', coalesce(CAST(:now AS timestamptz), now()))
+           AND timezone('UTC', next_run_at) <= timezone('UTC', CAST(:now AS timestamptz))
     ), candidates AS (
         SELECT due.*, coalesce(org_load.held, 0)
                + row_number() OVER (PARTITION BY waiting.org_id ORDER BY due.next_run_at, due.id) AS turn
@@ -178,7 +171,7 @@ _ADMIT = text("""
                SELECT id, next_run_at, provider, coalesce(provider_load.held, 0) AS provider_held
                  FROM schedules LEFT JOIN provider_load USING (provider)
                 WHERE org_id = waiting.org_id AND held_by IS NULL AND enabled
-                  AND next_run_at <= coalesce(CAST(:now AS timestamptz), now()) AND kind = ANY(:kinds)
+                  AND next_run_at <= CAST(:now AS timestamptz) AND kind = ANY(:kinds)
                   AND coalesce(provider_load.held, 0) < CAST(:provider_cap AS bigint)
                 ORDER BY next_run_at, id
                 LIMIT greatest(CAST(:org_cap AS bigint) - coalesce(org_load.held, 0), 0)
@@ -192,7 +185,7 @@ _ADMIT = text("""
          ORDER BY turn, next_run_at, id LIMIT CAST(:slots AS bigint)
     ), locked AS (
         SELECT id FROM chosen JOIN schedules USING (id)
-         WHERE held_by IS NULL AND enabled AND schedules.next_run_at <= coalesce(CAST(:now AS timestamptz), now())
+         WHERE held_by IS NULL AND enabled AND schedules.next_run_at <= CAST(:now AS timestamptz)
            FOR UPDATE OF schedules SKIP LOCKED
     )
     UPDATE schedules SET held_by = gen_random_uuid(), held_at = now(), beat_at = now()
