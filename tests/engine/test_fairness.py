@@ -97,10 +97,10 @@ async def test_small_organizations_are_served_while_a_whale_has_much_older_work(
 
 
 async def test_caps_hold_over_all_processes(db: Db, place: Place) -> None:
-    """Two of an organization, three against a provider: reached, and never passed."""
+    """Two of an organization, three against a provider: reached, and never passed, as long as nobody is taken for dead."""
     for _ in range(4):
         await make_schedules(db, await make_org(db), ["a", "b", "c", "d"])
-    limits = {"org_cap": 2, "provider_cap": 3}
+    limits = {"org_cap": 2, "provider_cap": 3, "heartbeat": 30.0}
     plan = {"pages": 2, "pause": 0.05, "limits": limits}
     with worker_process(place, **plan), worker_process(place, **plan), worker_process(place, **plan):
         await eventually(lambda: idle(db))

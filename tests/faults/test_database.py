@@ -29,6 +29,7 @@ from tieline.vault import LocalKeyRing
 
 @pytest.mark.timeout(480)
 @pytest.mark.usefixtures("small_batches")
+@pytest.mark.slow
 async def test_runs_go_on_after_the_database_has_crashed_three_times(
     crashable: Place, crashable_bench: Bench, undisturbed: object
 ) -> None:
@@ -47,6 +48,7 @@ async def more_than(made: Bench, count: int) -> bool:
 
 @pytest.mark.timeout(480)
 @pytest.mark.usefixtures("small_batches")
+@pytest.mark.slow
 async def test_runs_go_on_when_connections_are_dropped_in_the_middle_of_pages(
     bench: Bench, database_of_its_own: str, undisturbed: object
 ) -> None:
