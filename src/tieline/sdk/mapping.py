@@ -179,6 +179,9 @@ class CompiledMapping(Generic[E_co]):
         )
 
 
+_NESTED = frozenset({dict, list})
+
+
 def _reached(expressions: Sequence[Expression]) -> frozenset[str] | None:
     fields: set[str] = set()
     for one in expressions:
@@ -194,7 +197,11 @@ def _told(record: dict[str, Any], reads: frozenset[str] | None) -> dict[str, Any
     if reads is None:
         told: dict[str, Any] = drop_nulls(record)
         return told
-    return {name: drop_nulls(value) for name in reads if (value := record.get(name)) is not None}
+    return {
+        name: drop_nulls(value) if type(value) in _NESTED else value
+        for name in reads
+        if (value := record.get(name)) is not None
+    }
 
 
 def _moment(value: Any) -> datetime | None:
