@@ -17,11 +17,11 @@ async def test_in_a_storm_no_trigger_is_lost_nothing_runs_twice_at_once_and_ever
 
 @pytest.mark.parametrize(
     ("mutant", "patience", "seen"),
-    [("no hold", 4, "overlapping"), ("no re-arm", 60, "lost")],
+    [("no hold", 4, ("overlapping", "torn")), ("no re-arm", 60, ("lost",))],
     ids=["no hold", "no re-arm"],
 )
 async def test_the_storm_shows_what_a_mutant_lacks(
-    db: Db, place: Place, mutant: str, patience: float, seen: str
+    db: Db, place: Place, mutant: str, patience: float, seen: tuple[str, ...]
 ) -> None:
     tally = await rage(place, Storm(20, 0, 0, processes=2, keys=6, mutant=mutant, patience=patience))
-    assert getattr(tally, seen) > 0
+    assert any(getattr(tally, one) for one in seen)
