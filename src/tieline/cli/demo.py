@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command("demo", cls=Command)
-@click.option("--people", type=click.IntRange(60, 20_000), default=2400, show_default=True, help="Accounts to invent.")
+@click.option("--people", type=click.IntRange(60, 50_000), default=2400, show_default=True, help="Accounts to invent.")
 @click.option("--keep", is_flag=True, help="Keep the data, to look around in afterwards.")
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Where to keep the data: a new or empty folder. Implies --keep."
