@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
@@ -46,6 +47,7 @@ SCREENS = (
     "/findings?check=mfa-enabled",
     "/findings/{find}",
     "/controls",
+    "/controls?as_of={today}",
     "/controls/{control}",
     "/evidence",
     "/evidence/{evid}",
@@ -168,7 +170,7 @@ def _sign_in(client: httpx2.Client, token: str) -> None:
 
 def _screens(client: httpx2.Client) -> list[str]:
     """The addresses of the screens, with ids of things that are there."""
-    ids = {}
+    ids = {"today": datetime.now(UTC).date().isoformat()}
     for name, (path, pattern) in LISTS.items():
         found = re.search(pattern, _open(client, path).text)
         if found is None:
