@@ -167,7 +167,7 @@ PLAIN = [  # what the closures answer by themselves
     ("payload.tags.join('+')", "x+y"),
     ("payload.csv.replace(',', ';')", "a;b;;c"),
     (r"'\u00e9\x41\101\U0001F600\n' + r'\n'", "éAA😀\n\\n"),
-    ("{'id': payload.id, payload.name: [payload.one]}", {"id": 12345678901234567, "Ada": [1]}),
+    ("{'id': payload.id, 'name': [payload.one]}", {"id": 12345678901234567, "name": [1]}),
     ("{'id': payload.missing}", NO_VALUE),
     ("[payload.one, payload.missing]", NO_VALUE),
     # Macros.
@@ -585,6 +585,7 @@ NAMES = frozenset({"payload", "envelope", "x"})
 @example(source="payload.list.filter(x, x.a / 0 == 1)", payload={"list": [{}, {"a": 1}]})
 @example(source="payload.list.map(x, x.a / 0 == 1, x)", payload={"list": [{"a": 1}, {}]})
 @example(source="payload.list.map(x, x.b || 1 / x.a == 1, x.c)", payload={"list": [{"b": True}, {"a": 0}]})
+@example(source="[payload.list, dyn({'': dyn(null), dyn(''): dyn(null)})]", payload={})
 def test_closures_and_engine_agree_on_value_missing_and_error(source: str, payload: dict[str, Any]) -> None:
     variables = {"payload": payload, "x": {"a": 1}}
     try:

@@ -63,8 +63,8 @@ def _compile(node: Node, names: frozenset[str]) -> Closure:
             return lambda variables: [closure(variables) for closure in closures]
         case MapOf(entries) if table := _table(entries):  # a look-up such as {'ACTIVE': 'active', …}[payload.status]
             return lambda _: table
-        case MapOf(entries):
-            return _map_of([(_compile(key, names), _compile(value, names)) for key, value in entries])
+        case MapOf(entries) if keys := _keys_of(entries):
+            return _map_of(list(zip(keys, [_compile(value, names) for _, value in entries], strict=True)))
         case Loop():
             return _loop(node, names)
         case Call(function, arguments):
@@ -106,17 +106,14 @@ def _has(inner: Closure, field: str) -> Closure:
     return has
 
 
-def _map_of(entries: list[tuple[Closure, Closure]]) -> Closure:
-    def build(variables: Mapping[str, Any]) -> dict[str, Any]:
-        built: dict[str, Any] = {}
-        for key_of, value_of in entries:
-            key = key_of(variables)
-            if type(key) is not str or key in built:
-                raise AskEngine
-            built[key] = value_of(variables)
-        return built
+def _keys_of(entries: Sequence[tuple[Node, Node]]) -> list[str]:
+    """The keys, if they are texts that are told and differ: a key that comes twice fails before a value that is missing counts."""
+    keys = [key.value for key, _ in entries if isinstance(key, Const) and type(key.value) is str]
+    return keys if len(set(keys)) == len(entries) else []
 
-    return build
+
+def _map_of(entries: list[tuple[str, Closure]]) -> Closure:
+    return lambda variables: {key: value_of(variables) for key, value_of in entries}
 
 
 def _call(function: str, arguments: tuple[Node, ...], names: frozenset[str]) -> Closure:
