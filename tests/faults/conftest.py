@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +14,7 @@ from typing import Any, TypeVar
 import asyncpg
 import httpx2
 import pytest
+from tests.engine.steps import Place
 from tests.flows.bench import Bench, Sandbox, connected, take_snapshot
 from tests.flows.conftest import (  # noqa: F401  fixtures
     bench,
@@ -36,7 +33,6 @@ from tieline.engine import Engine, EngineLimits, Hold
 from tieline.flows.sync import run_sync
 from tieline.stages import collect
 from tieline.store.db import is_passing
-from tieline.store.embedded import running
 from tieline.store.migrate import migrate
 from tieline.vault import LocalKeyRing
 
@@ -44,28 +40,6 @@ T = TypeVar("T")
 SECOND = timedelta(seconds=1)
 STANDS = ("entities", "links", "findings")
 """The parts of a snapshot that do not depend on the order in which operations ran."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A database server of a test's own."""
-
-    folder: Path
-    url: str
-
-    def open(self) -> Any:
-        return running(self.folder / "data", state_dir=self.folder / "state")
-
-    def crash_and_restart(self) -> None:
-        """What `pg_ctl restart --mode=immediate` does."""
-        (pid_file,) = self.folder.glob("*/**/postmaster.pid")
-        first = pid_file.read_text().split()[0]
-        os.kill(int(first), signal.SIGQUIT)
-        with suppress(FileNotFoundError):  # it is gone, or another is in its place already
-            while pid_file.read_text().split()[:1] == [first]:
-                time.sleep(0.01)
-        with self.open():
-            pass
 
 
 @pytest.fixture(scope="session")

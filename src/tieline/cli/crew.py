@@ -76,7 +76,8 @@ async def _keep_filled(command: Sequence[str], stop: asyncio.Event, patience: Pa
         pause = min(patience.first_pause * 2 ** max(early - 1, 0), patience.longest_pause)
         logger.warning("A worker process ended, and is begun anew", extra={"ended": how, "pause": pause})
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), pause)
+            async with asyncio.timeout(pause):
+                await stop.wait()
 
 
 async def _ends_before(stop: asyncio.Event, child: Process, grace: float) -> bool:

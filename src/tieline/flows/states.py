@@ -8,17 +8,6 @@ from tieline.errors import Conflict
 from tieline.store.connections import Connection, get_connection, update_connection
 from tieline.store.db import Work
 
-ATTEMPT: dict[str, frozenset[str]] = {
-    "pending": frozenset({"validating", "failed", "expired"}),
-    "validating": frozenset({"pending", "verified", "connected", "failed"}),
-    "verified": frozenset(),
-    "connected": frozenset(),
-    "failed": frozenset(),
-    "expired": frozenset(),
-}
-"""The states before there is a connection: nothing is saved of one until its test call has passed. A second round at the provider
-makes an attempt pending again. What a sign-in of a connect session brings is `verified`, and waits there."""
-
 TRANSITIONS: dict[str, frozenset[str]] = {
     "active": frozenset({"degraded", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"}),
     "degraded": frozenset({"active", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from sqlalchemy import func, select
@@ -28,6 +28,8 @@ async def in_step(db: Db, clock: SteadyClock) -> AsyncIterator[None]:
         yield
     finally:
         following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
 
 
 async def _go_on_following(db: Db, clock: SteadyClock) -> None:
@@ -35,9 +37,9 @@ async def _go_on_following(db: Db, clock: SteadyClock) -> None:
         await asyncio.sleep(_LOOK_EVERY)
         try:
             await _follow(db, clock)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  the clock goes on by itself, and is set again when that is possible
             if not is_passing(error):
-                raise
+                logger.warning("The database's time could not be asked", extra={"error": type(error).__name__})
 
 
 async def _follow(db: Db, clock: SteadyClock) -> None:
