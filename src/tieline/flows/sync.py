@@ -33,13 +33,14 @@ from tieline.stages.assess import (
     Answer,
     Judge,
     assess,
+    expect_new,
     keep_outcomes,
     reassess,
     subjects_of,
 )
 from tieline.stages.collect import Batch, Pace, collect
 from tieline.stages.load import Comparison, compare, load
-from tieline.stages.transform import Draft, Refusal, Transformed, draft, finish, hashes_of
+from tieline.stages.transform import Candidate, Draft, Refusal, Transformed, draft, finish, hashes_of
 from tieline.store import entities, runs, schedules
 from tieline.store.connections import Connection, get_connection
 from tieline.store.db import Work
@@ -190,18 +191,19 @@ async def _read(sync: Sync) -> None:
 
 
 async def _draft(sync: Sync, compiled: CompiledOperation, records: Sequence[Any]) -> list[Draft | Refusal]:
-    """What records are about, found while the database works; of a first reading, of which all is new, also what they become."""
+    """What records are about, found while the database works; of a first reading, of which all is new, also what becomes of them."""
     about: dict[str, Any] = {
         "connection": to_uuid(sync.connection.id, "conn"),
         "options": sync.connection.options,
     }
     if own := sync.connection.overrides.get(sync.operation.id):  # nobody has vouched for these
-        return await sync.parts.bench.draft(records, compiled, own, **about)
-    drafts = draft(records, compiled, **about)
+        drafts = await sync.parts.bench.draft(records, compiled, own, **about)
+    else:
+        drafts = draft(records, compiled, **about)
     if sync.is_first:
-        for one in drafts:
-            if isinstance(one, Draft):
-                one.mapped  # noqa: B018  it keeps what it finds
+        made = [one.made for one in drafts if isinstance(one, Draft)]
+        candidates = [one for one in made if isinstance(one, Candidate)]
+        expect_new(candidates, Judge(sync.parts.catalog, sync.connection, sync.now, complete=frozenset()))
     return drafts
 
 
@@ -283,7 +285,7 @@ def merge(first: Sequence[Answer], again: Sequence[Answer]) -> list[Answer]:
     merged = {(one.subject.id, one.check.id): one for one in first}
     for one in again:
         earlier = merged.get((one.subject.id, one.check.id))
-        merged[one.subject.id, one.check.id] = replace(one, before=earlier.before) if earlier else one
+        merged[one.subject.id, one.check.id] = one._replace(before=earlier.before) if earlier else one
     return list(merged.values())
 
 

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from tieline.errors import DeclarationError
 from tieline.sdk.entities import Entity, Severity, fields_of, links_of
@@ -53,8 +53,7 @@ class Related(Generic[E]):
         return len(self.items)
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What a check says of one entity: the outcome, and the values it read on the way."""
 
     outcome: Outcome
@@ -92,6 +91,8 @@ class Check:
 
         A predicate that raises has not decided anything: the outcome is unknown, and the values say so.
         """
+        if not self._may_apply(entity):
+            return None
         witness = _Witness(entity)
         try:
             if not self.applies(witness):
@@ -103,6 +104,13 @@ class Check:
         for name, found in related.items():
             values[name] = {"count": len(found), "complete": found.complete}
         return Judgement(outcome, values)
+
+    def _may_apply(self, entity: Entity) -> bool:
+        """Asked of the entity itself, which answers quicker than its witness."""
+        try:
+            return bool(self.applies(entity))
+        except Exception:  # noqa: BLE001  as in `judge`, which will tell
+            return True
 
     def _more(self, now: datetime, related: dict[str, Related[Any]]) -> dict[str, Any]:
         return ({"now": now} if self.clocked else {}) | related
@@ -163,7 +171,7 @@ class _Witness:
         self.__dict__ |= {"_entity": entity, "_read": {}, "_fields": fields_of(type(entity))}
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._entity, name)
+        value = self.__dict__[name] = getattr(self._entity, name)  # asked once
         if name in self._fields:
             self._read[name] = value.isoformat() if isinstance(value, datetime) else value
         return value

@@ -7,11 +7,11 @@ on links is unknown for as long as those links are being read: it is told when t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import orjson
@@ -22,7 +22,7 @@ from tieline.sdk.checks import Check, Judgement, Related
 from tieline.sdk.entities import KINDS, Entity
 from tieline.sdk.present import Watch
 from tieline.stages.load import Comparison, Outcomes, label_of
-from tieline.stages.transform import without_nul
+from tieline.stages.transform import Candidate, without_nul
 from tieline.store import entities as entity_store
 from tieline.store import findings as store
 from tieline.store.connections import Connection
@@ -33,21 +33,22 @@ from tieline.store.findings import Finding
 FRESH_FOR = timedelta(days=30)
 """How long a standing answer counts as evidence before it is attested anew, if it is still seen."""
 
+S = TypeVar("S", "Subject", Candidate)
+
 _EPOCH, _EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC), 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """An entity to judge, with its standing outcomes and until when they hold."""
+class Subject(NamedTuple):
+    """An entity to judge, with its standing outcomes and until when they hold; `expected` is what was found of it as a new one."""
 
     id: UUID
     entity: Entity
     outcomes: Outcomes
     judge_at: datetime | None = None
+    expected: Judged | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A check's new answer for an entity, where it differs from the standing one or that one is due to be attested."""
 
     subject: Subject
@@ -61,13 +62,26 @@ class Answer:
         return self.judgement.outcome if self.judgement else None
 
 
+class Judged(NamedTuple):
+    """What judging an entity gave: the answers that matter, its outcomes as they now stand, and until when they do."""
+
+    answers: list[Answer]
+    outcomes: Outcomes
+    judge_at: datetime | None
+
+
 @dataclass
 class Assessed:
-    """What judging some entities gave: the answers that matter, each entity's outcomes as they now stand, and until when they do."""
+    """What judging some entities gave, together."""
 
     answers: list[Answer] = field(default_factory=list)
     outcomes: dict[UUID, Outcomes] = field(default_factory=dict)
     judge_at: dict[UUID, datetime | None] = field(default_factory=dict)
+
+    def take(self, subject: UUID, judged: Judged) -> None:
+        """Add what was found of one."""
+        self.answers += judged.answers
+        self.outcomes[subject], self.judge_at[subject] = judged.outcomes, judged.judge_at
 
     def moved(self, subject: Subject) -> bool:
         """Whether an entity's outcomes, or the time until which they hold, differ from those that it came with."""
@@ -104,24 +118,31 @@ class Judge:
 async def assess(work: Work, subjects: Sequence[Subject], judge: Judge) -> Assessed:
     """Judge every subject by the checks of its kind."""
     result = Assessed()
-    alike: dict[str, list[Subject]] = {}
-    for subject in subjects:
-        alike.setdefault(subject.entity.kind, []).append(subject)
-    for kind, same in alike.items():
+    for kind, same in _by_kind(subjects).items():
         checks = judge.checks(kind)
         links = await _read_links(work, same, checks, judge)
         watch = Watch(judge.now)
         for subject in same:
-            watch.until = None
-            _judge_one(subject, checks, links, judge, watch, result)
+            result.take(subject.id, subject.expected or _judge_one(subject, checks, links, judge, watch))
     return result
+
+
+def expect_new(candidates: Sequence[Candidate], judge: Judge) -> None:
+    """Judge entities as new ones before it is known whether they are; not by links, which only a transaction can tell."""
+    alike = _by_kind(candidates)
+    for kind, same in alike.items():
+        checks, watch = judge.checks(kind), Watch(judge.now)
+        if any(check.related for check in checks):
+            continue
+        for one in same:
+            one.expected = _judge_one(Subject(one.id, one.entity, {}), checks, _NO_LINKS, judge, watch)
 
 
 def subjects_of(compared: Comparison) -> list[Subject]:
     """What must be judged of entities just read: those that are new, changed or due."""
     candidates = [*compared.to_write, *compared.unchanged]
     return [
-        Subject(one.id, one.entity, known.outcomes, known.judge_at)
+        Subject(one.id, one.entity, known.outcomes, known.judge_at, one.expected if known.hash is None else None)
         for one in candidates
         if (known := compared.known.get(one.id))
     ]
@@ -196,38 +217,45 @@ async def resolve(
     await store.add_events(work, [(one, "resolved", {}) for one in ids], at=now, run_id=run_id, note=note)
 
 
-def _judge_one(
-    subject: Subject, checks: Sequence[Check], links: _Links, judge: Judge, watch: Watch, result: Assessed
-) -> None:
+def _judge_one(subject: Subject, checks: Sequence[Check], links: _Links, judge: Judge, watch: Watch) -> Judged:
     outcomes: Outcomes = {}
+    answers: list[Answer] = []
+    watch.until = None
     for check in checks:
         standing = subject.outcomes.get(check.id)
         before = standing[0] if standing else None
         due = standing is not None and standing[1] <= judge.today - FRESH_FOR.days
         about: dict[str, Any] = {"now": watch.present, "related": links.to(subject.id, check)}
-        if check.answer(subject.entity, **about) == before and not due:  # why is asked only when there is news
-            outcomes |= {check.id: standing} if standing else {}
+        if (
+            standing and not due and check.answer(subject.entity, **about) == before
+        ):  # why is asked only when there is news
+            outcomes[check.id] = standing
             continue
         judgement = check.judge(subject.entity, **about)
         if judgement and judgement.outcome == "fail" != before and _must_wait(subject, check, judge):
-            judgement = replace(judgement, outcome="unknown")
+            judgement = judgement._replace(outcome="unknown")
         outcome = judgement.outcome if judgement else None
         if outcome == before and standing and not due:
             outcomes[check.id] = standing
         elif outcome is not None:
             outcomes[check.id] = [outcome, judge.today]
         if outcome != before or due:
-            result.answers.append(Answer(subject, check, judgement, before))
-    result.outcomes[subject.id] = outcomes
-    result.judge_at[subject.id] = _holds_until(outcomes, watch.until)
+            answers.append(Answer(subject, check, judgement, before))
+    return Judged(answers, outcomes, _holds_until(outcomes, watch.until))
 
 
 def _holds_until(outcomes: Outcomes, moves_at: datetime | None) -> datetime | None:
     """When an entity must be judged anew though nothing changes: time moves an answer, or the oldest one is no longer fresh."""
     if not outcomes:
         return moves_at
-    stale_at = _EPOCH + timedelta(days=min(day for _, day in outcomes.values())) + FRESH_FOR
+    stale_at = _stale_from(min([day for _, day in outcomes.values()]))
     return stale_at if moves_at is None else min(moves_at, stale_at)
+
+
+@cache
+def _stale_from(day: int) -> datetime:
+    """When an answer that was attested on a day, as days since 1970, is no longer fresh."""
+    return _EPOCH + timedelta(days=day) + FRESH_FOR
 
 
 def _must_wait(subject: Subject, check: Check, judge: Judge) -> bool:
@@ -254,6 +282,16 @@ class _Links:
             name: Related(self.found[kind, link].get(target, ()), kind in self.complete)
             for name, (kind, link) in check.related.items()
         }
+
+
+_NO_LINKS = _Links({}, frozenset())
+
+
+def _by_kind(them: Iterable[S]) -> dict[str, list[S]]:
+    alike: dict[str, list[S]] = {}
+    for one in them:
+        alike.setdefault(one.entity.kind, []).append(one)
+    return alike
 
 
 async def _read_links(work: Work, subjects: Sequence[Subject], checks: Sequence[Check], judge: Judge) -> _Links:

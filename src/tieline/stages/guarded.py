@@ -19,7 +19,6 @@ from tieline.sdk.context import Record
 from tieline.sdk.entities import Entity
 from tieline.sdk.mapping import Rejected
 from tieline.stages.assess import read_entity
-from tieline.stages.load import data_of
 from tieline.stages.transform import Draft, Refusal, draft
 from tieline.stages.trial import Trial, read_trial, written_trial
 
@@ -75,13 +74,14 @@ def _told(one: Draft | Refusal) -> list[Any]:
     whose = one.id.hex if one.id else None
     if isinstance(one, Refusal):
         return [whose, one.kind, None, None, "refused", one.field, one.reason]
-    match one.mapped:
+    made: list[Any]
+    match one.made:
         case None:
             made = ["left out", None, None]
-        case Rejected(field, reason):
-            made = ["rejected", field, reason]
-        case entity:
-            made = ["kept", orjson.loads(data_of(entity)), None]
+        case Refusal() as refusal:
+            made = ["rejected", refusal.field, refusal.reason]
+        case candidate:
+            made = ["kept", orjson.Fragment(candidate.data), None]
     return [whose, one.kind, one.hash.hex(), one.raw.decode(), *made]
 
 

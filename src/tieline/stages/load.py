@@ -13,7 +13,7 @@ import orjson
 
 from tieline.ids import entity_uuid, to_uuid
 from tieline.sdk.entities import Entity, fields_of, links_of
-from tieline.stages.transform import Candidate, without_nul
+from tieline.stages.transform import Candidate
 from tieline.store import entities as store
 from tieline.store.connections import Connection
 from tieline.store.db import Work
@@ -76,7 +76,7 @@ async def load(
     rows = [
         (
             one.id, org, conn, connection.provider, one.entity.kind, operation, one.entity.external_id,
-            status_of(one.entity), one.hash, data_of(one.entity), one.raw,
+            status_of(one.entity), one.hash, one.data, one.raw,
             orjson.dumps(outcomes.get(one.id, {})).decode(), judge_at.get(one.id), run, now, now, now,
         )
         for one in candidates
@@ -99,11 +99,6 @@ async def _load_links(work: Work, candidates: Sequence[Candidate], connection: U
     ]
     await store.write_links(work, rows, changed=sources)
     return sorted(before | {(field, target) for _, field, target in rows})
-
-
-def data_of(entity: Entity) -> str:
-    """The JSON text of an entity's fields, without those that are not told."""
-    return without_nul(orjson.dumps({name: value for name, value in vars(entity).items() if value is not None}))
 
 
 def status_of(entity: Entity) -> str:

@@ -22,7 +22,6 @@ from tieline.sdk.entities import KINDS
 from tieline.sdk.mapping import CompiledMapping
 from tieline.sdk.mapping import Mapping as FieldMapping
 from tieline.sdk.provider import Operation
-from tieline.stages.load import data_of
 from tieline.stages.transform import Candidate, transform, without_nul
 
 LONGEST_VALUE = 4_000
@@ -117,7 +116,7 @@ def _try_one(payload: Any, variant: str | None, compiled: CompiledOperation, tri
 
 def _data(candidate: Candidate) -> dict[str, Any]:
     """An entity's fields as they would be stored."""
-    fields: dict[str, Any] = orjson.loads(data_of(candidate.entity))
+    fields: dict[str, Any] = orjson.loads(candidate.data)
     return fields
 
 
