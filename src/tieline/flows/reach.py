@@ -43,7 +43,7 @@ class Reach:
     parts: Parts
 
     def context(self, start: Checkpoint | None = None, turned: Turned | None = None) -> Context[Any]:
-        """A context for one reading."""
+        """A context for one reading, whose records are parsed where they are mapped."""
         return Context(
             options=self.options,
             credential=self.signer.held.credential,
@@ -54,6 +54,7 @@ class Reach:
             clock=self.parts.clock,
             start=start,
             turned=turned,
+            unread=True,
         )
 
 

@@ -69,6 +69,7 @@ class Context(Generic[O]):
         hosts: Map[str, str] | None = None,
         start: Checkpoint | None = None,
         turned: Turned | None = None,
+        unread: bool = False,
     ) -> None:
         self.options = options
         self.credential = credential
@@ -80,6 +81,7 @@ class Context(Generic[O]):
         self._fresh = fresh
         self._start = start or Checkpoint()
         self._turned = turned
+        self._unread = unread
         self._opened = 0
         self._on_spine = False
 
@@ -121,10 +123,22 @@ class Context(Generic[O]):
 
         `missing` decides what a 404 means: raise (by default), an empty list (`()`), or an exception to raise in its place.
         """
+        return self._pages(path, pages, items=items, params=params, missing=missing)
 
+    def listed(
+        self,
+        path: str,
+        *,
+        pages: Paginator | None = None,
+        items: str | None = None,
+        params: Map[str, Any] | None = None,
+    ) -> Pages[Any]:
+        """The same for records at which the operation does not look: a run may have them as JSON text, parsed where they are mapped."""
+        return self._pages(path, pages, items=items, params=params, unread=self._unread)
+
+    def _pages(self, path: str, pages: Paginator | None, **how: Any) -> Pages[Any]:
         def open_at(cursor: Any) -> AsyncIterator[Page]:
-            how = pages or SinglePage()
-            return walk(self.http, path, paginator=how, items=items, params=params, start=cursor, missing=missing)
+            return walk(self.http, path, paginator=pages or SinglePage(), start=cursor, **how)
 
         return Pages(self, open_at)
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Protocol
 
 import orjson
 
 from tieline.errors import Forbidden, ProviderError, RateLimited, Unauthorised, Unexpected
+from tieline.sdk.answers import read_json
 from tieline.sdk.http import JSON, RAISE, Answer, Http, Params
+from tieline.sdk.unread import cut
 
 _MOST_PAGES = 100_000
 _MOST_REPEATS = 10  # a page that comes again at once may be chance: new items at the front of a list push the others on
@@ -39,7 +41,7 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class Page:
-    """The items of one page, and the cursor of the page that follows (`None`: this was the last)."""
+    """The items of one page (unread ones are JSON text), and the cursor of the page that follows (`None`: this was the last)."""
 
     items: list[JSON]
     next: JSON = None
@@ -140,7 +142,7 @@ class Cursor(_Listed):
         if self.last is None:
             found = dig(answer.json, self.at or self.param)
         else:
-            found = dig(items[-1], self.last) if items else None
+            found = dig(_read(items[-1]), self.last) if items else None
         return _required(answer, found) if self.more else found or None
 
 
@@ -269,6 +271,10 @@ class GraphQL:
         return _required(answer, info.get("endCursor")) if info["hasNextPage"] else None
 
 
+_CUTTABLE = frozenset({SinglePage, LinkHeader, Cursor, PageToken, AwsToken, PageNumber, Offset, NextLink})
+"""The ways to page that look at no item, or know how to."""
+
+
 async def walk(
     http: Http,
     path: str,
@@ -280,10 +286,12 @@ async def walk(
     headers: Mapping[str, str] | None = None,
     start: JSON = None,
     missing: Any = RAISE,
+    unread: bool = False,
 ) -> AsyncIterator[Page]:
     """Read page after page from the cursor `start`; with `json` given, each request posts it with the page's parameters.
 
-    A list that is not there (404) raises, gives the items in `missing`, or raises `missing` if that is an exception.
+    A list that is not there (404) raises, gives the items in `missing`, or raises `missing` if that is an exception. Items are
+    handed over `unread` if that is asked for and can be done.
     Raises `Unexpected` for a list that would never end.
     """
     cursor, course = start, Course(start)
@@ -294,8 +302,9 @@ async def walk(
         if not isinstance(answer, Answer):
             yield Page(list(answer or ()))
             return
-        found = paginator.read(answer, items)
-        cursor = paginator.next(cursor, answer, found)
+        apart = cut(answer.body, items) if unread and type(paginator) in _CUTTABLE and answer.status != 204 else None
+        found = apart.items if apart else paginator.read(answer, items)
+        cursor = paginator.next(cursor, replace(answer, body=apart.rest) if apart else answer, found)
         if cursor is not None:
             if (link := paginator.request(cursor).url) is not None:
                 cursor = http.link(path, link)
@@ -383,6 +392,10 @@ async def _ask(
         return await http.request("GET", path, params=query, headers=headers, missing=missing)
     # Reading by POST changes nothing, so it may be repeated.
     return await http.request("POST", path, params=params, json=body, headers=headers, missing=missing, idempotent=True)
+
+
+def _read(item: JSON) -> JSON:
+    return read_json(item) if isinstance(item, bytes) else item
 
 
 def _is_true(answer: Answer, at: str) -> bool:

@@ -165,7 +165,7 @@ class Provider(Generic[O]):
             raise DeclarationError("bad-pages", f"{id}: pages must be a value such as Cursor('after'), not {pages!r}")
 
         async def read(ctx: Context[Any]) -> AsyncIterator[Any]:
-            async for record in ctx.pages(path, pages=pages, items=items, params=params):
+            async for record in ctx.listed(path, pages=pages, items=items, params=params):
                 yield record
 
         return self._add(Operation(id, _title(id), (into,), _period(every), _needs(needs), read))

@@ -22,7 +22,7 @@ from tieline.sdk.provider import Operation
 MAX_RECORDS = 1_000
 """The size of a batch: longer pages are stored in parts, so that they cost neither memory nor a long lock."""
 
-_AT_A_TIME = 50
+_AT_A_TIME = 10
 
 Prepare = Callable[[list[Any]], Awaitable[list[Any]]]
 """What is done with a few records before they are stored; as many come back."""
@@ -140,12 +140,12 @@ class _Shelf:
         self._emptied = asyncio.Event()
 
     async def put(self, batch: Batch) -> None:
-        """Lay down a page, once less than a batch waits."""
+        """Lay down a page, and go on once less than a batch waits."""
+        self._waiting.append(batch)
+        self._filled.set()
         while sum(len(one.records) for one in self._waiting) >= MAX_RECORDS:
             self._emptied.clear()
             await self._emptied.wait()
-        self._waiting.append(batch)
-        self._filled.set()
 
     def close(self) -> None:
         """Nothing more will come."""

@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 
 from tieline.catalog.compile import Catalog, CompiledOperation, compile_operation
+from tieline.sdk.answers import read_json
 from tieline.sdk.context import Record
 from tieline.sdk.entities import Entity
 from tieline.sdk.mapping import Rejected
@@ -41,8 +42,9 @@ def write_batch(
     for one in records:
         payload, variant = (one.payload, one.variant) if isinstance(one, Record) else (one, None)
         try:
-            texts.append((orjson.Fragment(orjson.dumps(payload)), variant))
-        except TypeError:
+            told = read_json(payload) if isinstance(payload, bytes) else payload
+            texts.append((orjson.Fragment(orjson.dumps(told)), variant))
+        except (TypeError, ValueError):
             others.append(one)
     batch = written_trial(Trial(operation.operation, own, [], connection, options)) | {"records": texts}
     revisions = [(variant, revision.hex()) for variant, revision in operation.revisions.items()]

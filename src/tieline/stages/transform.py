@@ -19,6 +19,7 @@ import orjson
 
 from tieline.catalog.compile import CompiledOperation
 from tieline.ids import entity_uuid
+from tieline.sdk.answers import read_json
 from tieline.sdk.context import Record
 from tieline.sdk.entities import Entity
 from tieline.sdk.mapping import Rejected
@@ -121,7 +122,7 @@ def transform(
 def draft(
     records: Sequence[Any], operation: CompiledOperation, *, connection: UUID, options: Mapping[str, Any]
 ) -> list[Draft | Refusal]:
-    """Tell what each record of a batch is about, in their order."""
+    """Tell what each record of a batch is about, in their order; those that are unread are read now."""
     settings = orjson.dumps(options, option=orjson.OPT_SORT_KEYS)
     stamps = {variant: revision + settings for variant, revision in operation.revisions.items()}
     return [_draft_one(record, operation, connection, options, stamps) for record in records]
@@ -159,6 +160,11 @@ def _draft_one(
         told = f"is {variant!r}, which no mapping names" if variant else "is not named: yield Record(payload, variant)"
         return Refusal("unknown", "variant", told, None)
     kind = mapping.entity.kind
+    if isinstance(payload, bytes):
+        try:
+            payload = read_json(payload)
+        except ValueError:
+            return Refusal(kind, "record", "is not JSON, or nested too deeply", None)
     if not isinstance(payload, dict):
         return Refusal(kind, "record", f"is not an object but {type(payload).__name__}", None)
     payload = mapping.clean(payload)
