@@ -56,6 +56,22 @@ def test_a_record_that_fits_becomes_an_entity() -> None:
     assert orjson.loads(found.raw) == {"id": 7, "email": "Ann@Example.com", "admin": None}
 
 
+def test_an_unread_record_becomes_what_it_becomes_parsed() -> None:
+    records = [{"id": 7, "email": "Ann@Example.com", "admin": None}, {"id": {}}, ["no object"]]
+    unread = made(*map(orjson.dumps, records))
+    assert unread.candidates == made(*records).candidates
+    assert [(one.field, one.reason) for one in unread.refusals] == [
+        (one.field, one.reason) for one in made(*records).refusals
+    ]
+
+
+@pytest.mark.parametrize("text", [b'{"id": 1e999}', b'{"id": 1, "deep": ' + b"[" * 120 + b"]" * 120 + b"}"])
+def test_an_unread_record_that_cannot_be_parsed_is_refused_alone(text: bytes) -> None:
+    result = made(b'{"id": 1}', text)
+    assert [one.entity.external_id for one in result.candidates.values()] == ["1"]
+    assert [(one.field, one.reason) for one in result.refusals] == [("record", "is not JSON, or nested too deeply")]
+
+
 @pytest.mark.parametrize(
     ("record", "field"),
     [

@@ -199,7 +199,7 @@ async def _draft(sync: Sync, compiled: CompiledOperation, records: Sequence[Any]
     if own := sync.connection.overrides.get(sync.operation.id):  # nobody has vouched for these
         drafts = await sync.parts.bench.draft(records, compiled, own, **about)
     else:
-        drafts = draft(records, compiled, **about)
+        drafts = draft(records, compiled, **about, all_new=sync.is_first)
     if sync.is_first:
         made = [one.made for one in drafts if isinstance(one, Draft)]
         candidates = [one for one in made if isinstance(one, Candidate)]

@@ -76,7 +76,7 @@ def _told(one: Draft | Refusal) -> list[Any]:
     whose = one.id.hex if one.id else None
     if isinstance(one, Refusal):
         return [whose, one.kind, None, None, "refused", one.field, one.reason]
-    made: list[Any]
+    raw, made = one.raw.decode(), list[Any]()
     match one.made:
         case None:
             made = ["left out", None, None]
@@ -84,7 +84,7 @@ def _told(one: Draft | Refusal) -> list[Any]:
             made = ["rejected", refusal.field, refusal.reason]
         case candidate:
             made = ["kept", orjson.Fragment(candidate.data), None]
-    return [whose, one.kind, one.hash.hex(), one.raw.decode(), *made]
+    return [whose, one.kind, one.hash.hex(), raw, *made]
 
 
 def _read(whose: str | None, kind: str, digest: str, raw: str, what: str, told: Any, reason: Any) -> Draft | Refusal:
@@ -96,5 +96,4 @@ def _read(whose: str | None, kind: str, digest: str, raw: str, what: str, told: 
         made = read_entity(kind, told)
     elif what == "rejected":
         made = Rejected(told, reason)
-    payload = orjson.loads(raw) if isinstance(made, Rejected) else {}
-    return Draft(id, bytes.fromhex(digest), raw.encode(), payload, kind, lambda: made)
+    return Draft(id, kind, bytes.fromhex(digest), raw.encode(), lambda _: made)

@@ -62,29 +62,33 @@ class Refusal:
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """A record and the JSON text of it, whose entity it is (`None`: no id can be told), and the hash that tells whether it changed."""
+    """A record as its JSON text, whose entity it is (`None`: no id can be told), and the hash that tells whether it changed."""
 
     id: UUID | None
+    kind: str
     hash: bytes
     raw: bytes = dataclasses.field(repr=False)
-    payload: dict[str, Any] = dataclasses.field(repr=False)
-    kind: str
-    apply: Callable[[], Entity | Rejected | None] = dataclasses.field(repr=False)
+    apply: Callable[[dict[str, Any]], Entity | Rejected | None] = dataclasses.field(repr=False)
     _made: tuple[Candidate | Refusal | None] | None = dataclasses.field(default=None, repr=False)
 
     @property
     def made(self) -> Candidate | Refusal | None:
         """What the mapping makes of the record, found once; `None` if it leaves it out."""
         if self._made is None:
-            self._made = (self._make(),)
-        return self._made[0]
+            self.make(orjson.loads(self.raw))
+        return self._made[0] if self._made else None
 
-    def _make(self) -> Candidate | Refusal | None:
-        entity = self.apply()
+    def make(self, payload: dict[str, Any]) -> None:
+        """Map the record now that it is at hand, parsed; its text is not needed any more."""
+        self._made = (self._become(payload),)
+        self.raw = b""
+
+    def _become(self, payload: dict[str, Any]) -> Candidate | Refusal | None:
+        entity = self.apply(payload)
         if entity is None:
             return None
         if isinstance(entity, Rejected):
-            return Refusal(self.kind, entity.field, entity.reason, self.payload, self.id)
+            return Refusal(self.kind, entity.field, entity.reason, payload, self.id)
         assert self.id  # noqa: S101  an entity has the external id that its draft was named by
         return Candidate(self.id, entity, self.hash, self.raw.decode(), data_of(entity))
 
@@ -120,12 +124,17 @@ def transform(
 
 
 def draft(
-    records: Sequence[Any], operation: CompiledOperation, *, connection: UUID, options: Mapping[str, Any]
+    records: Sequence[Any],
+    operation: CompiledOperation,
+    *,
+    connection: UUID,
+    options: Mapping[str, Any],
+    all_new: bool = False,
 ) -> list[Draft | Refusal]:
-    """Tell what each record of a batch is about, in their order; those that are unread are read now."""
+    """Tell what each record of a batch is about, in their order; those that are unread are read now, and mapped if `all_new`."""
     settings = orjson.dumps(options, option=orjson.OPT_SORT_KEYS)
     stamps = {variant: revision + settings for variant, revision in operation.revisions.items()}
-    return [_draft_one(record, operation, connection, options, stamps) for record in records]
+    return [_draft_one(record, operation, connection, options, stamps, all_new) for record in records]
 
 
 def hashes_of(drafts: Sequence[Draft | Refusal]) -> dict[UUID, bytes]:
@@ -153,6 +162,7 @@ def _draft_one(
     connection: UUID,
     options: Mapping[str, Any],
     stamps: Mapping[str | None, bytes],
+    map_it: bool,
 ) -> Draft | Refusal:
     payload, variant = (record.payload, record.variant) if isinstance(record, Record) else (record, None)
     mapping = operation.mappings.get(variant)
@@ -177,11 +187,14 @@ def _draft_one(
     if _may_hold_nul(raw):  # before mapping, so that no id, name or value holds one either
         raw = without_nul(raw).encode()
         payload = orjson.loads(raw)
-    about = {"variant": variant, "options": options}
+    about: dict[str, Any] = {"variant": variant, "options": options}
     named = mapping.identify(payload, **about)
     digest = blake2b(raw + stamps[variant], digest_size=16).digest()
-    apply = partial(mapping.apply, payload, **about)
-    return Draft(entity_uuid(connection, kind, named) if named else None, digest, raw, payload, kind, apply)
+    id = entity_uuid(connection, kind, named) if named else None
+    made = Draft(id, kind, digest, raw, partial(mapping.apply, **about))
+    if map_it:
+        made.make(payload)
+    return made
 
 
 def _finish_one(one: Draft, result: Transformed) -> None:
