@@ -39,12 +39,13 @@ _EPOCH, _EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC), 86_400
 
 
 class Subject(NamedTuple):
-    """An entity to judge, with its standing outcomes and until when they hold; `expected` is what was found of it as a new one."""
+    """An entity to judge, with its standing outcomes and until when they hold; `expected` is what was found of a new one before."""
 
     id: UUID
     entity: Entity
     outcomes: Outcomes
     judge_at: datetime | None = None
+    is_new: bool = False
     expected: Judged | None = None
 
 
@@ -135,14 +136,16 @@ def expect_new(candidates: Sequence[Candidate], judge: Judge) -> None:
         if any(check.related for check in checks):
             continue
         for one in same:
-            one.expected = _judge_one(Subject(one.id, one.entity, {}), checks, _NO_LINKS, judge, watch)
+            one.expected = _judge_one(Subject(one.id, one.entity, {}, is_new=True), checks, _NO_LINKS, judge, watch)
 
 
 def subjects_of(compared: Comparison) -> list[Subject]:
     """What must be judged of entities just read: those that are new, changed or due."""
     candidates = [*compared.to_write, *compared.unchanged]
     return [
-        Subject(one.id, one.entity, known.outcomes, known.judge_at, one.expected if known.hash is None else None)
+        Subject(
+            one.id, one.entity, known.outcomes, known.judge_at, new := known.hash is None, one.expected if new else None
+        )
         for one in candidates
         if (known := compared.known.get(one.id))
     ]
@@ -151,9 +154,9 @@ def subjects_of(compared: Comparison) -> list[Subject]:
 async def reassess(work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge) -> Assessed:
     """Judge the stored entities that links lead to, and store their outcomes; `targets` are (link field, entity)."""
     wanted = _judged_by_links(targets, judge)
-    stored = await entity_store.read_present(
-        work, connection_id=judge.connection.id, ids=wanted, limit=len(wanted) or 1
-    )
+    if not wanted:
+        return Assessed()
+    stored = await entity_store.read_present(work, connection_id=judge.connection.id, ids=wanted, limit=len(wanted))
     return await assess_stored(work, stored, judge)
 
 
@@ -183,7 +186,7 @@ async def move_findings(
     """Open, reopen and resolve findings; those moved, by `opened`, `reopened` and `resolved`."""
     turned = [one for one in answers if one.outcome not in (one.before, "unknown")]
     touched = [one for one in turned if one.outcome == "fail" or one.before is not None]
-    standing = await store.find_of_entities(work, list({one.subject.id for one in touched}))
+    standing = await store.find_of_entities(work, list({one.subject.id for one in touched if not one.subject.is_new}))
     opened, reopened, resolved = [], [], []
     for one in touched:
         finding = standing.get((one.subject.id, one.check.id))

@@ -16,7 +16,7 @@ import orjson
 from tieline.ids import new_id, to_uuid, uuid7
 from tieline.stages.assess import Answer
 from tieline.stages.load import label_of
-from tieline.stages.transform import without_nul
+from tieline.stages.transform import may_hold_nul, without_nul
 from tieline.store import evidence as store
 from tieline.store.connections import Connection
 from tieline.store.db import Work
@@ -65,8 +65,8 @@ def _row(answer: Answer, ids: tuple[Any, ...], told: Mapping[str, Any], now: dat
         **told,
     }
     text = canonical(content)
-    if (clean := without_nul(text).encode()) != text:  # names may have changed places
-        text = canonical(orjson.loads(clean))
+    if may_hold_nul(text):
+        text = canonical(orjson.loads(without_nul(text)))  # names may have changed places
     return (
         uuid7(), *ids, answer.subject.id, entity.kind, entity.external_id, check.id, stance, list(check.controls), now,
         text.decode(), sha256(text).digest(),

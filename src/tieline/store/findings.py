@@ -136,6 +136,8 @@ _EVENT_COLUMNS = ("id", "org_id", "finding_id", "at", "event", "run_id", "actor"
 
 async def find_of_entities(work: Work, entity_ids: Sequence[UUID]) -> dict[tuple[UUID, str], Finding]:
     """The findings of some entities, by entity and check; locked, since whoever asks is about to change them."""
+    if not entity_ids:
+        return {}
     ids = [from_uuid("ent", one) for one in entity_ids]
     query = select(findings).where(findings.c.entity_id.in_(ids), findings.c.org_id == work.org_id)
     rows = await work.connection.execute(query.with_for_update())
