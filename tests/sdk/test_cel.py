@@ -441,10 +441,110 @@ def test_nulls_leave_maps_and_stay_in_lists() -> None:
     assert drop_nulls(None) is None
 
 
-def test_a_null_field_has_no_value_once_nulls_are_dropped() -> None:
-    variables = {"payload": drop_nulls({"manager": None, "active": True})}
-    assert compile_expression("payload.manager.email").evaluate(variables) is NO_VALUE
-    assert compile_expression("has(payload.manager)").evaluate(variables) is False
+SPARSE: dict[str, Any] = {
+    "id": None,
+    "name": "Ada",
+    "key": "id",
+    "owner": {"email": None, "team": {"name": None, "size": 1}, "boss": None},
+    "hollow": {"a": None, "b": {"c": None}},
+    "list": [None, {"k": None, "v": 1}, [{"k": None}]],
+}
+
+SPARSELY = [  # what the closures answer by themselves where there are nulls
+    # A map's null entry is not there,
+    ("payload.id", NO_VALUE),
+    ('payload["id"]', NO_VALUE),
+    ("payload.id == 'x'", NO_VALUE),
+    ("payload.id == null", NO_VALUE),
+    ("payload.id != 'x' || true", True),
+    ("payload[payload.key]", NO_VALUE),
+    ("payload.owner.email", NO_VALUE),
+    ("payload.owner['email']", NO_VALUE),
+    ("payload.owner.boss.name", NO_VALUE),
+    ("payload.owner.boss.team.name", NO_VALUE),
+    ("payload.owner.team.name", NO_VALUE),
+    ("payload.owner.team.size", 1),
+    ("payload.owner[payload.name == 'Ada' ? 'boss' : 'team'].name", NO_VALUE),
+    ("has(payload.id)", False),
+    ("has(payload.owner.email)", False),
+    ("has(payload.owner.team.name)", False),
+    ("has(payload.owner.team)", True),
+    ("has(payload.owner.boss.name)", NO_VALUE),
+    ("has(payload.id) ? payload.id : payload.name", "Ada"),
+    ("'id' in payload", False),
+    ("'team' in payload.owner", True),
+    ("dyn(payload.owner).email", NO_VALUE),
+    ("(payload.name == 'Ada' ? payload.owner : payload.hollow).email", NO_VALUE),
+    ("(payload.name == 'Ada' ? payload.owner : {'email': null}).email", NO_VALUE),
+    # also where the map is used as a whole,
+    ("payload.hollow", {"b": {}}),
+    ("payload['hollow']", {"b": {}}),
+    ("payload.hollow.b", {}),
+    ("dyn(payload.hollow)", {"b": {}}),
+    ("payload.owner", {"team": {"size": 1}}),
+    ("[payload.hollow]", [{"b": {}}]),
+    ("{'x': payload.hollow}", {"x": {"b": {}}}),
+    ("payload.name == 'Ada' ? payload.hollow : payload.owner", {"b": {}}),
+    ("payload.name == 'Ada' ? payload.hollow : {'a': null}", {"b": {}}),
+    ("size(payload.hollow)", 1),
+    ("payload.hollow.size()", 1),
+    ("payload.hollow == {'b': {}}", True),
+    ("payload.hollow != {'b': {}}", False),
+    ("payload.hollow in [{'b': {}}]", True),
+    ("{'b': {}} in [payload.hollow]", True),
+    ("{'v': 1} in payload.list", True),
+    ("payload.owner.map(key, key)", ["team"]),
+    ("payload.hollow.all(key, key == 'b')", True),
+    # but a list's null element is,
+    ("payload.list[0]", None),
+    ("payload.list[0] == null", True),
+    ("payload.list", [None, {"v": 1}, [{}]]),
+    ("payload.list + payload.list[2]", [None, {"v": 1}, [{}], {}]),
+    ("size(payload.list)", 3),
+    ("payload.list[1].k", NO_VALUE),
+    ("has(payload.list[1].k)", False),
+    ("payload.list[2][0].k", NO_VALUE),
+    ("payload.list.exists(x, x == null)", True),
+    ("payload.list.exists(x, x == {'v': 1})", True),
+    ("payload.list.exists_one(x, x == [{}])", True),
+    ("payload.list.map(x, x)", [None, {"v": 1}, [{}]]),
+    ("payload.list.filter(x, x != null)", [{"v": 1}, [{}]]),
+    ("payload.list[2].map(x, has(x.k))", [False]),
+    ("payload.list[2].map(x, x.k)", NO_VALUE),
+    ("payload.list[2].map(payload, payload)", [{}]),
+    # and what the expression itself builds is as it is written.
+    ("{'a': null}", {"a": None}),
+    ("{'a': null}.a", None),
+    ("{'a': null}[payload.name == 'Ada' ? 'a' : 'b']", None),
+    ("has({'a': null}.a)", True),
+    ("size({'a': null})", 1),
+    ("'a' in {'a': null}", True),
+    ("{'a': null} == {'a': null}", True),
+    ("{'a': payload.list[0]}", {"a": None}),
+    ("{'a': payload.list[0]}.a", None),
+    ("has({'a': payload.list[0]}.a)", True),
+    ("{'a': payload.list[0]}.map(key, key)", ["a"]),
+    ("[{'a': null}].map(x, x.a)", [None]),
+    ("[{'a': null}].all(x, has(x.a))", True),
+    ("[payload.hollow, dyn({'a': null})].map(x, has(x.a))", [False, True]),
+    ("payload.list.map(x, {'a': x})[0].a", None),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), SPARSELY)
+def test_nulls_are_passed_over_as_if_they_had_been_dropped(source: str, expected: object) -> None:
+    variables = {"payload": copy.deepcopy(SPARSE)}
+    for told in (variables, drop_nulls(variables)):
+        assert exact(without_engine(closures(source)).evaluate(told)) == exact(expected)
+        assert exact(by_engine(source).evaluate(told)) == exact(expected)
+    assert variables == {"payload": SPARSE}
+
+
+def test_nulls_are_passed_over_in_every_variable_but_a_variable_may_be_null() -> None:
+    variables = {"payload": {}, "options": {"unit": None}, "variant": None}
+    for source, expected in (("options.unit", NO_VALUE), ("has(options.unit)", False), ("variant == null", True)):
+        for expression in (closures(source), by_engine(source)):
+            assert exact(expression.evaluate(variables)) == exact(expected)
 
 
 def test_an_evaluation_changes_none_of_its_variables() -> None:
@@ -495,9 +595,17 @@ WHOLE = st.sampled_from([0, 1, -1, 2, 7, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 
 DOUBLE = st.sampled_from([0.0, -0.0, 1.0, 1.5, -2.5, 2.0**53, 2.0**63, -(2.0**63), 1e300, math.inf, math.nan])
 TEXT = st.sampled_from(["", "a", "b", "A", "Zé", "1", "-12", " 3", "+4", "1_0", "٣", "😀", "\uffff", "a,b", "true"])
 SCALAR = st.none() | st.booleans() | WHOLE | DOUBLE | TEXT
-# Maps in which loops may run hold one entry at most: the engine's order of several is its own.
+# Maps in which loops may run hold one entry at most, nulls apart: the engine's order of several is its own.
 VALUE = st.recursive(
-    SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=1)
+    SCALAR,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.builds(
+            lambda nulls, entry: dict.fromkeys(nulls) | entry,
+            st.sets(st.sampled_from(KEYS), max_size=2),
+            st.dictionaries(st.sampled_from(KEYS), inner, max_size=1),
+        )
+    ),
 )
 PAYLOADS = st.fixed_dictionaries(
     {}, optional={"a": VALUE, "b": VALUE, "c": SCALAR, "list": st.lists(VALUE, max_size=4), "map": VALUE}
@@ -531,6 +639,8 @@ PATH = st.sampled_from(
         "payload.map.a",
         "x",
         "x.a",
+        "x.b",
+        "x.map.a",
         "payload.list[0]",
         "payload.list[1].a",
         "payload.missing",
@@ -587,14 +697,15 @@ NAMES = frozenset({"payload", "envelope", "x"})
 @example(source="payload.list.map(x, x.b || 1 / x.a == 1, x.c)", payload={"list": [{"b": True}, {"a": 0}]})
 @example(source="[payload.list, dyn({'': dyn(null), dyn(''): dyn(null)})]", payload={})
 def test_closures_and_engine_agree_on_value_missing_and_error(source: str, payload: dict[str, Any]) -> None:
-    variables = {"payload": payload, "x": {"a": 1}}
+    """The closures look into data that holds nulls; the engine is told the same without them."""
+    variables = {"payload": payload, "x": {"a": 1, "b": None, "map": {"a": None}}}
     try:
         compiled = compile_expression(source, variables=NAMES)
     except CelError:
         event("refused by the engine's compiler")
         return
     result = outcome(compiled, variables)
-    assert result == outcome(by_engine(source, variables=NAMES), variables)
+    assert result == outcome(by_engine(source, variables=NAMES), drop_nulls(variables))
     event(
         f"{'closures' if compiled.compiled else 'engine'}: {'no value' if result[1] == exact(NO_VALUE) else result[0]}"
     )
@@ -610,8 +721,9 @@ PAIRS = st.one_of(
 def test_every_operator_agrees_on_any_two_values(pair: tuple[object, object]) -> None:
     left, right = pair
     variables = {"payload": {"left": left, "right": right, "list": [left, right, left]}}
+    told = drop_nulls(variables)
     for source, (compiled, referee) in TWO_OPERANDS.items():
-        assert outcome(compiled, variables) == outcome(referee, variables), source
+        assert outcome(compiled, variables) == outcome(referee, told), source
 
 
 TWO_OPERANDS = {

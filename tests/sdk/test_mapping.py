@@ -82,12 +82,12 @@ def test_depth_is_no_obstacle(depth: int, inner: Any, shape: str) -> None:
         assert made is None or isinstance(made, Rejected | Entity)
 
 
-def test_a_record_that_is_nested_too_deeply_where_it_is_read_is_rejected_as_a_whole() -> None:
+def test_a_record_that_is_nested_too_deeply_is_rejected_where_that_is_read() -> None:
     deep: Any = "x"
     for _ in range(200):
         deep = [deep]
     read, unread = account(display_name="payload.more[0]"), account()
-    assert apply(read, {"id": "1", "more": deep}) == Rejected("record", "the data is nested deeper than 100")
+    assert apply(read, {"id": "1", "more": deep}) == Rejected("display_name", "the data is nested deeper than 100")
     assert apply(unread, {"id": "1", "more": deep}) == Account(external_id="1")
 
 

@@ -3,9 +3,9 @@
 An expression is compiled by the engine (`cel-expr-python`, Google's C++ one) when a provider loads, so whatever is
 wrong with it fails then. Where it lies in the common subset it also becomes Python closures, which answer the plain
 cases; the engine answers the rest. CEL is the language of github.com/google/cel-spec, with its string extensions
-(`lowerAscii`, `upperAscii`, `trim`, `split`, `join`, `replace`, `substring`, `indexOf`, `format` and the like) and one
-rule of our own: a missing key is not an error but gives `NO_VALUE`. CEL's absorption comes first, so
-`payload.x == 1 || true` is true without an `x`.
+(`lowerAscii`, `upperAscii`, `trim`, `split`, `join`, `replace`, `substring`, `indexOf`, `format` and the like) and two
+rules of our own: a missing key is not an error but gives `NO_VALUE`, and a map's entry that is null is a missing key.
+CEL's absorption comes first, so `payload.x == 1 || true` is true without an `x`.
 
 Whole numbers are 64-bit and never become doubles. One beyond 64 bits is an error where it is used.
 """
@@ -22,12 +22,11 @@ from cel_expr_python import cel as engine
 from cel_expr_python.ext import ext_strings
 
 from tieline.sdk.cel_closures import MAX_STEPS, Closure, StepsExceeded, compile_closure
-from tieline.sdk.cel_operators import MAX_UINT, MIN_INT, ODD
+from tieline.sdk.cel_operators import CONTAINERS, MAX_DATA_DEPTH, MAX_UINT, MIN_INT, ODD, AskEngine, without_nulls
 from tieline.sdk.cel_parser import free_fields, read_tree
 
 VARIABLES: Final = frozenset({"payload", "envelope", "variant", "resource", "action", "options"})
 MAX_LENGTH: Final = 4_000
-MAX_DATA_DEPTH: Final = 100  # the engine recurses in C++, without a bound, over the data it is given
 
 
 class CelError(ValueError):
@@ -51,21 +50,21 @@ NO_VALUE: Final = NoValue()
 class Expression:
     """A compiled expression, to be kept and evaluated often, from any thread; equal to another of the same source.
 
-    `compiled` tells whether it runs as closures; otherwise each evaluation is the engine's. `reads` names the variables that it
-    uses, each with the fields of it that matter (`None`: all of it does).
+    `compiled` tells whether it runs as closures; otherwise each evaluation is the engine's.
     """
 
     source: str
     compiled: bool = field(compare=False)
-    reads: Mapping[str, frozenset[str] | None] = field(compare=False, repr=False)
     _closure: Closure | None = field(compare=False, repr=False)
+    _gives_data: bool = field(compare=False, repr=False)
     _ask_engine: Callable[[Mapping[str, Any]], Any] = field(compare=False, repr=False)
 
     def evaluate(self, variables: Mapping[str, Any]) -> Any:
         """Give the value on these variables, or `NO_VALUE` when a key it needs is missing (or a variable not given).
 
-        Variables hold JSON values. The result is JSON too, or a `datetime` in UTC, `timedelta` or `bytes`; a map or
-        list taken from the variables as it is may be the very same object. Raises `CelError` for any other failure.
+        Variables hold JSON values. A map's entry that is null counts as missing, at any depth of a variable: it is
+        passed over here, so that nobody need drop it before. The result is JSON too, or a `datetime` in UTC,
+        `timedelta` or `bytes`. Raises `CelError` for any other failure.
         """
         if self._closure:
             try:
@@ -76,7 +75,12 @@ class Expression:
                 raise CelError(_TOO_MANY_STEPS) from None
             except ODD:
                 return self._ask_engine(variables)
-            if type(value) is not int or MIN_INT <= value <= MAX_UINT:
+            kind = type(value)
+            if kind is str:
+                return value
+            if kind in CONTAINERS and self._gives_data:
+                return drop_nulls(value)
+            if kind is not int or MIN_INT <= value <= MAX_UINT:
                 return value
         return self._ask_engine(variables)
 
@@ -89,18 +93,16 @@ def compile_expression(source: str, *, variables: frozenset[str] = VARIABLES) ->
     """
     program = _compile(source, variables)
     tree = read_tree(program.serialize())
-    closure = compile_closure(tree, variables)
-    reads = free_fields(tree)
-    evaluate = _engine_evaluator(program, reads)
-    return Expression(source, compiled=closure is not None, reads=reads, _closure=closure, _ask_engine=evaluate)
+    closure, gives_data = compile_closure(tree, variables) or (None, False)
+    ask_engine = _engine_evaluator(program, free_fields(tree))
+    return Expression(source, closure is not None, closure, gives_data, ask_engine)
 
 
 def by_engine(source: str, *, variables: frozenset[str] = VARIABLES) -> Expression:
     """Compile to what the engine alone evaluates: the referee for the closures."""
     program = _compile(source, variables)
-    reads = free_fields(read_tree(program.serialize()))
-    evaluate = _engine_evaluator(program, reads)
-    return Expression(source, compiled=False, reads=reads, _closure=None, _ask_engine=evaluate)
+    ask_engine = _engine_evaluator(program, free_fields(read_tree(program.serialize())))
+    return Expression(source, compiled=False, _closure=None, _gives_data=False, _ask_engine=ask_engine)
 
 
 def by_closures(source: str, *, variables: frozenset[str] = VARIABLES) -> Expression | None:
@@ -114,24 +116,12 @@ def drop_nulls(value: Any) -> Any:
 
     Raises `CelError` for data nested deeper than 100.
     """
-    return _drop_nulls(value, MAX_DATA_DEPTH)
+    try:
+        return without_nulls(value)
+    except AskEngine:
+        raise CelError(_TOO_DEEP) from None
 
 
-def _drop_nulls(value: Any, depth: int) -> Any:
-    if not depth:
-        raise CelError(_TOO_DEEP)
-    if type(value) is dict:
-        return {
-            key: _drop_nulls(item, depth - 1) if type(item) in _CONTAINERS else item
-            for key, item in value.items()
-            if item is not None
-        }
-    if type(value) is list:
-        return [_drop_nulls(item, depth - 1) if type(item) in _CONTAINERS else item for item in value]
-    return value
-
-
-_CONTAINERS = frozenset({dict, list})
 _TOO_DEEP = f"the data is nested deeper than {MAX_DATA_DEPTH}"
 _TOO_MANY_STEPS = f"the expression's loops take {MAX_STEPS:,} steps or more on this data"
 
@@ -170,7 +160,7 @@ def _explain_compilation(message: str) -> str:
 def _engine_evaluator(
     program: engine.Expression, uses: dict[str, frozenset[str] | None]
 ) -> Callable[[Mapping[str, Any]], Any]:
-    """Evaluate by the engine, which copies all it is given: so it is given only the fields that can be reached."""
+    """Evaluate by the engine, which copies all it is given: so it is given only the fields that can be reached, without nulls."""
 
     def evaluate(variables: Mapping[str, Any]) -> Any:
         data = {name: _reachable(variables[name], fields) for name, fields in uses.items() if name in variables}
@@ -193,11 +183,16 @@ def _engine_evaluator(
 
 def _reachable(value: Any, fields: frozenset[str] | None) -> Any:
     if fields is None or type(value) is not dict:
-        return value
-    return {name: value[name] for name in fields if name in value}
+        return drop_nulls(value)
+    return {
+        name: drop_nulls(item) if type(item) in CONTAINERS else item
+        for name in fields
+        if (item := value.get(name)) is not None
+    }
 
 
 def _check_data(value: Any, depth: int) -> None:
+    """Refuse what the engine would not take as it is; it recurses in C++, without a bound."""
     if not depth:
         raise CelError(_TOO_DEEP)
     if type(value) is dict:
@@ -206,7 +201,7 @@ def _check_data(value: Any, depth: int) -> None:
         items = value if type(value) is list else (value,)
     for item in items:
         kind = type(item)
-        if kind in _CONTAINERS:
+        if kind in CONTAINERS:
             _check_data(item, depth - 1)
         elif kind is int and not MIN_INT <= item <= MAX_UINT:
             raise CelError("a whole number is out of range: it needs more than 64 bits")

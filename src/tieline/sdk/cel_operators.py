@@ -21,6 +21,35 @@ class AskEngine(Exception):
 ODD = (AskEngine, TypeError, ValueError, AttributeError, ArithmeticError, IndexError, RecursionError)
 
 
+# Nulls: a map entry that is null counts as missing, a null in a list does not.
+
+MAX_DATA_DEPTH = 100
+CONTAINERS = frozenset({dict, list})
+
+
+def without_nulls(value: Any, depth: int = MAX_DATA_DEPTH) -> Any:
+    """Copy without the map entries that are null, at any depth; asks the engine, which refuses it, about what is nested deeper."""
+    if not depth:
+        raise AskEngine
+    if type(value) is dict:
+        return {
+            key: without_nulls(item, depth - 1) if type(item) in CONTAINERS else item
+            for key, item in value.items()
+            if item is not None
+        }
+    if type(value) is list:
+        return [without_nulls(item, depth - 1) if type(item) in CONTAINERS else item for item in value]
+    return value
+
+
+def index_data(container: Any, key: Any) -> Any:
+    """`container[key]` on data that may hold nulls."""
+    value = _index(container, key)
+    if value is None and type(container) is dict:
+        raise KeyError(key)
+    return value
+
+
 def _not(value: Any) -> bool:
     if value is True or value is False:
         return not value
@@ -239,7 +268,6 @@ STRICT: dict[tuple[str, int], Callable[..., Any]] = {
     ("_*_", 2): _arithmetic(operator.mul, operator.mul, float),
     ("_/_", 2): _arithmetic(operator.truediv, _divide, float),
     ("_%_", 2): _arithmetic(operator.mod, _modulo),
-    ("dyn", 1): lambda value: value,
     ("string", 1): _to_string,
     ("int", 1): _to_int,
     ("double", 1): _to_double,

@@ -1,14 +1,14 @@
 """Filter and map: how a provider's record becomes an entity.
 
-A mapping is declared as CEL expressions, one a field, and compiled once when its provider loads. Nulls are dropped from the
-record before evaluation and a missing key means "no value", so an optional field needs no guard. A record that does
-not fit is rejected with the field and the reason; it never stops a run.
+A mapping is declared as CEL expressions, one a field, and compiled once when its provider loads. A missing key means "no
+value", and so does one that is null, so an optional field needs no guard. A record that does not fit is rejected with the
+field and the reason; it never stops a run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping as Map
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from tieline.sdk.cel import NO_VALUE, CelError, Expression, compile_expression, drop_nulls
+from tieline.sdk.cel import NO_VALUE, CelError, Expression, compile_expression
 from tieline.sdk.entities import MAX_KEY, Entity
 
 E_co = TypeVar("E_co", bound=Entity, covariant=True)
@@ -103,15 +103,8 @@ class CompiledMapping(Generic[E_co]):
     drop: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
-    def _reads(self) -> frozenset[str] | None:
-        """The fields of a record that its expressions can reach; `None` if one may use all of it."""
-        return _reached([*self.filters, *(one for _, one in self.fields)])
-
-    @cached_property
-    def _key(self) -> tuple[Expression, frozenset[str] | None] | None:
-        """The expression of the external id, and what it reads."""
-        expression = dict(self.fields).get("external_id")
-        return (expression, _reached([expression])) if expression else None
+    def _key(self) -> Expression | None:
+        return dict(self.fields).get("external_id")
 
     def clean(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record without the dropped paths."""
@@ -124,10 +117,8 @@ class CompiledMapping(Generic[E_co]):
 
         `about` gives the other variables: `envelope`, `variant`, `resource`, `action`, `options`.
         """
-        name = "record"
+        name, variables = "filter", {"payload": record, **about}
         try:
-            variables = {"payload": _told(record, self._reads), **about}
-            name = "filter"
             for one in self.filters:
                 wanted = one.evaluate(variables)
                 if wanted is NO_VALUE:
@@ -149,9 +140,8 @@ class CompiledMapping(Generic[E_co]):
         """The external id alone, which costs a fraction of the entity; `None` if it cannot be told."""
         if self._key is None:
             return None
-        expression, reads = self._key
         try:
-            found = expression.evaluate({"payload": _told(record, reads), **about})
+            found = self._key.evaluate({"payload": record, **about})
         except CelError:
             return None
         return found if isinstance(found, str) and 0 < len(found) <= MAX_KEY else None
@@ -165,11 +155,16 @@ class CompiledMapping(Generic[E_co]):
                 return Rejected(name, "is not a date and time")
             values[name] = moment
         try:
-            return self.entity.model_validate(values)
+            return self._validate(values)
         except ValidationError as error:
             first = error.errors(include_input=False, include_context=False, include_url=False)[0]
             reason = _REASONS.get(first["type"], first["msg"])
             return Rejected(str(first["loc"][0]) if first["loc"] else "record", reason)
+
+    @cached_property
+    def _validate(self) -> Callable[[dict[str, Any]], E_co]:
+        """`model_validate` without the layer around it that looks at options, of which there are none."""
+        return self.entity.__pydantic_validator__.validate_python
 
     @cached_property
     def _moments(self) -> tuple[str, ...]:
@@ -177,31 +172,6 @@ class CompiledMapping(Generic[E_co]):
         return tuple(
             name for name, info in self.entity.model_fields.items() if "datetime" in str(info.annotation).lower()
         )
-
-
-_NESTED = frozenset({dict, list})
-
-
-def _reached(expressions: Sequence[Expression]) -> frozenset[str] | None:
-    fields: set[str] = set()
-    for one in expressions:
-        reached = one.reads.get("payload", frozenset())
-        if reached is None:
-            return None
-        fields |= reached
-    return frozenset(fields)
-
-
-def _told(record: dict[str, Any], reads: frozenset[str] | None) -> dict[str, Any]:
-    """What expressions see of a record: the fields that they can reach, without nulls."""
-    if reads is None:
-        told: dict[str, Any] = drop_nulls(record)
-        return told
-    return {
-        name: drop_nulls(value) if type(value) in _NESTED else value
-        for name in reads
-        if (value := record.get(name)) is not None
-    }
 
 
 def _moment(value: Any) -> datetime | None:

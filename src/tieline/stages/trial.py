@@ -16,7 +16,7 @@ import orjson
 
 from tieline.catalog.compile import Catalog, CompiledOperation, compile_operation
 from tieline.ids import from_uuid
-from tieline.sdk.cel import NO_VALUE, CelError, Expression, drop_nulls
+from tieline.sdk.cel import NO_VALUE, CelError, Expression
 from tieline.sdk.context import Context, Record
 from tieline.sdk.entities import KINDS
 from tieline.sdk.mapping import CompiledMapping
@@ -126,9 +126,9 @@ def _explain(
     """The value of each expression by itself: also of those after the one that decides."""
     try:
         clean = orjson.loads(without_nul(orjson.dumps(mapping.clean(payload))))
-        variables = {"payload": drop_nulls(clean), "variant": variant, "options": options}
-    except (TypeError, CelError):  # the rejection says why
+    except TypeError:  # the rejection says why
         return ()
+    variables = {"payload": clean, "variant": variant, "options": options}
     named = [*(("filter", one) for one in mapping.filters), *mapping.fields]
     return tuple(_tell(name, expression, variables) for name, expression in named)
 
