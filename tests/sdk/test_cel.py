@@ -458,6 +458,7 @@ SPARSELY = [  # what the closures answer by themselves where there are nulls
     ("payload.id == null", NO_VALUE),
     ("payload.id != 'x' || true", True),
     ("payload[payload.key]", NO_VALUE),
+    ("payload.id.name", NO_VALUE),
     ("payload.owner.email", NO_VALUE),
     ("payload.owner['email']", NO_VALUE),
     ("payload.owner.boss.name", NO_VALUE),
@@ -528,6 +529,7 @@ SPARSELY = [  # what the closures answer by themselves where there are nulls
     ("[{'a': null}].all(x, has(x.a))", True),
     ("[payload.hollow, dyn({'a': null})].map(x, has(x.a))", [False, True]),
     ("payload.list.map(x, {'a': x})[0].a", None),
+    ("(payload.name == 'Ada' ? {'email': null} : payload.owner).email", None),
 ]
 
 
