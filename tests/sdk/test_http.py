@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tieline.errors import Forbidden, Invalid, RateLimited, TielineError, Unauthorised, Unavailable, Unexpected
@@ -461,6 +461,7 @@ def packed(bench: Any, body: bytes, encoding: str = "gzip") -> bytes:
         (("[" * 101 + "]" * 101, "application/json"), "nested too deeply"),
         (("[" * 10_000 + "]" * 10_000, "application/json"), "nested too deeply"),
         (('["\\ud800",' + "[" * 10_000 + "]" * 10_000 + "]", "application/json"), "nested too deeply"),
+        (('["\\ud800",' + "[" * 100 + "]" * 100 + "]", "application/json"), "nested too deeply"),
         ((('{"a":' * 101) + "1" + "}" * 101, "application/json"), "nested too deeply"),
     ],
 )
@@ -500,6 +501,33 @@ def test_any_json_comes_back_as_it_was_but_for_what_cannot_be_stored(value: Any)
         return [storable(child) for child in found] if isinstance(found, list) else found
 
     assert read_json(json.dumps(value).encode()) == storable(value)
+
+
+@pytest.mark.parametrize("depth", [1, 8, 12, 21, 99, 100, 101, 150])
+@given(
+    shapes=st.lists(st.sampled_from(["list", "map"]), min_size=1, max_size=3),
+    before=st.text('[]{}"\\a', max_size=3),
+    after=st.text('[]{}"\\a', max_size=3),
+)
+@example(shapes=["list"], before="]", after="[")
+@example(shapes=["map"], before="}", after="{")
+@example(shapes=["list"], before='"]', after='["')
+@example(shapes=["list"], before='"]"', after='"["')
+@example(shapes=["list"], before="\\", after="]\\")
+def test_no_text_hides_how_deeply_json_is_nested(depth: int, shapes: list[str], before: str, after: str) -> None:
+    value: Any = 1
+    for level in range(depth):
+        value = (
+            [before, value, after]
+            if shapes[level % len(shapes)] == "list"
+            else {before: before, "deeper": value, after: after}
+        )
+    body = json.dumps(value).encode()
+    if depth > 100:
+        with pytest.raises(ValueError, match="nested too deeply"):
+            read_json(body)
+    else:
+        assert read_json(body) == value
 
 
 @given(st.binary(max_size=200))

@@ -30,6 +30,9 @@ JSON: TypeAlias = Any
 E = TypeVar("E", bound=ProviderError)
 
 _DEEPEST = 100
+_NESTED = frozenset({dict, list})
+_NEITHER_BRACKET_NOR_QUOTE = bytes(set(range(256)) - set(b'[]{}"'))
+_ROUNDS = 10  # of taking away pairs of brackets: one or two levels each, so far fewer than are allowed
 _SHOWN = 2_000  # bytes of a body in an exchange
 _MIB = 1024 * 1024
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL's text and jsonb hold neither
@@ -175,13 +178,15 @@ def read_json(body: bytes) -> JSON:
     body = body.removeprefix(b"\xef\xbb\xbf")
     try:
         value = orjson.loads(body)
-        unclean = b"\\u0000" in body
     except orjson.JSONDecodeError:
         if b"\\ud" not in body.lower():
             raise
-        value, unclean = _read_leniently(body), True  # orjson refuses a whole page for one lone surrogate
-    _check_depth(value)
-    return _clean(value) if unclean else value
+        value = _read_leniently(body)  # orjson refuses a whole page for one lone surrogate
+        _check_depth(value)
+        return _clean(value)
+    if not _is_plainly_shallow(body):
+        _check_depth(value)
+    return _clean(value) if b"\\" in body and b"\\u0000" in body else value  # one byte is found much faster than six
 
 
 async def read_body(response: httpx2.Response, *, most: int) -> bytes:
@@ -221,15 +226,30 @@ def _read_leniently(body: bytes) -> JSON:
         raise ValueError("nested too deeply") from None
 
 
+def _is_plainly_shallow(body: bytes) -> bool:
+    """Whether the brackets by themselves show that the JSON is not nested too deeply: that saves a walk through all values.
+
+    It is not shown of deep JSON, nor where a text holds a bracket or an escaped quote. A text without leaves `""`; with
+    one it leaves a quote, as the first such text has nothing but whole texts between a bracket, or the start, and itself.
+    """
+    if b"\\" in body and b'\\"' in body:
+        return False
+    left = body.translate(None, _NEITHER_BRACKET_NOR_QUOTE).replace(b'""', b"")
+    for _ in range(_ROUNDS):
+        left = left.replace(b"{}", b"").replace(b"[]", b"")
+        if not left:
+            return True
+    return False
+
+
 def _check_depth(value: JSON) -> None:
-    level = [value]
+    level = [value] if type(value) in _NESTED else []
     for _ in range(_DEEPEST):
         level = [
             child
             for parent in level
-            if type(parent) is dict or type(parent) is list
             for child in (parent.values() if type(parent) is dict else parent)
-            if type(child) is dict or type(child) is list
+            if type(child) in _NESTED
         ]
         if not level:
             return
