@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import time
 from collections.abc import Callable
@@ -22,6 +24,15 @@ def test_an_id_is_read_back_as_it_was_written(prefix: str, number: UUID) -> None
     written = from_uuid(prefix, number)
     assert re.fullmatch(rf"{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}", written)
     assert to_uuid(written, prefix) == number
+
+
+@given(UUIDS)
+def test_a_uuid_that_was_read_is_one_in_every_respect(number: UUID) -> None:
+    read = to_uuid(from_uuid("run", number), "run")
+    assert (read.bytes, str(read), repr(read), hash(read)) == (number.bytes, str(number), repr(number), hash(number))
+    assert (read.version, read.variant, read.is_safe) == (number.version, number.variant, number.is_safe)
+    assert pickle.loads(pickle.dumps(read)) == copy.copy(read) == number
+    assert type(read) is UUID
 
 
 @given(PREFIXES, UUIDS, UUIDS)
@@ -46,7 +57,8 @@ GOOD = from_uuid("run", UUID(int=2**128 - 1))
     [
         "", "run", "run_", GOOD[4:], GOOD[:-1], GOOD + "0", GOOD.upper(), "conn" + GOOD[3:], " " + GOOD, GOOD + "\n",
         GOOD.replace("_", "-"), "run__" + GOOD[4:], "run_8" + GOOD[5:], GOOD[:-1] + "u", GOOD[:-1] + "i", GOOD[:-1] + "l",
-        GOOD[:-1] + "o", GOOD[:-1] + "ü", GOOD[:-1] + "٣",
+        GOOD[:-1] + "o", GOOD[:-1] + "ü", GOOD[:-1] + "٣", GOOD[:-1] + "_", GOOD[:-1] + "\ud800", GOOD[:5] + "_" + GOOD[6:], "run_-" + GOOD[5:], "run_+" + GOOD[5:],
+        "run_ " + GOOD[5:], "run_?" + GOOD[5:],
     ],
 )  # fmt: skip
 def test_other_forms_are_refused(wrong: str) -> None:
