@@ -57,7 +57,8 @@ GOOD = from_uuid("run", UUID(int=2**128 - 1))
     [
         "", "run", "run_", GOOD[4:], GOOD[:-1], GOOD + "0", GOOD.upper(), "conn" + GOOD[3:], " " + GOOD, GOOD + "\n",
         GOOD.replace("_", "-"), "run__" + GOOD[4:], "run_8" + GOOD[5:], GOOD[:-1] + "u", GOOD[:-1] + "i", GOOD[:-1] + "l",
-        GOOD[:-1] + "o", GOOD[:-1] + "ü", GOOD[:-1] + "٣", GOOD[:-1] + "_", GOOD[:-1] + "\ud800", GOOD[:5] + "_" + GOOD[6:], "run_-" + GOOD[5:], "run_+" + GOOD[5:],
+        GOOD[:-1] + "o", GOOD[:-1] + "ü", GOOD[:-1] + "٣", GOOD[:-1] + "_", GOOD[:-1] + "\ud800",
+        GOOD[:5] + "_" + GOOD[6:], "run_-" + GOOD[5:], "run_+" + GOOD[5:],
         "run_ " + GOOD[5:], "run_?" + GOOD[5:],
     ],
 )  # fmt: skip
