@@ -91,8 +91,6 @@ class Check:
 
         A predicate that raises has not decided anything: the outcome is unknown, and the values say so.
         """
-        if not self._may_apply(entity):
-            return None
         witness = _Witness(entity)
         try:
             if not self.applies(witness):
@@ -105,8 +103,8 @@ class Check:
             values[name] = {"count": len(found), "complete": found.complete}
         return Judgement(outcome, values)
 
-    def _may_apply(self, entity: Entity) -> bool:
-        """Asked of the entity itself, which answers quicker than its witness."""
+    def may_apply(self, entity: Entity) -> bool:
+        """Whether there may be a judgement on an entity: quicker than `judge`, which knows."""
         try:
             return bool(self.applies(entity))
         except Exception:  # noqa: BLE001  as in `judge`, which will tell

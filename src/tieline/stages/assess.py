@@ -226,6 +226,8 @@ def _judge_one(subject: Subject, checks: Sequence[Check], links: _Links, judge: 
     watch.until = None
     for check in checks:
         standing = subject.outcomes.get(check.id)
+        if standing is None and not check.may_apply(subject.entity):
+            continue
         before = standing[0] if standing else None
         due = standing is not None and standing[1] <= judge.today - FRESH_FOR.days
         about: dict[str, Any] = {"now": watch.present, "related": links.to(subject.id, check)}
