@@ -69,9 +69,9 @@ def _work(records: list[dict[str, Any]]) -> dict[str, Callable[[], object]]:
     entities = [compiled.apply(one) for one in records]
     judge = _judge()
     new = [Subject(entity_uuid(uuid7(), one.kind, one.external_id), one, {}) for one in entities]
-    answers = asyncio.run(assess(None, new, judge)).outcomes
-    standing = [Subject(one.id, one.entity, answers[one.id], whole=False) for one in new]
-    assert sum(outcome[0] == "fail" for one in answers.values() for outcome in one.values())
+    answers = asyncio.run(assess(None, new, judge))
+    standing = [Subject(one.id, one.entity, answers.outcomes[one.id], answers.judge_at[one.id]) for one in new]
+    assert sum(outcome[0] == "fail" for one in answers.outcomes.values() for outcome in one.values())
     return {
         "map, compiled": lambda: _map(compiled, records),
         "map, by the engine": lambda: _map(fallback, records),
