@@ -50,10 +50,10 @@ PERSON = Account.map(
 )
 
 
-async def without(work: Any, rows: Any, **_: Any) -> None:
+async def without(work: Any, rows: Any, *, same: Any, **_: Any) -> None:
     """How pages were written before anything was kept."""
     plain = store._OVERWRITE.replace(BEGINS_WHEN_OVERWRITTEN, "excluded.since")
-    await insert_many(work, store.entities, store._COLUMNS, rows, on_conflict=plain)
+    await insert_many(work, store.entities, store._COLUMNS, rows, same=same, on_conflict=plain)
 
 
 ARMS: dict[str, Any] = {"with": store.upsert, "without": without}

@@ -184,6 +184,21 @@ async def test_what_is_there_already_is_left_or_overwritten_as_asked(db: Db, org
         assert [event.type for event in (await list_outbox(work, Paging())).items] == ["t0", "t1"]
 
 
+@pytest.mark.parametrize("number", [3, 30])
+async def test_what_is_the_same_in_all_rows_is_given_once(db: Db, organization: Organization, number: int) -> None:
+    own, told = ("id", "data"), '{"a": 1}'
+    rows = [(one, told) for one in sorted(uuid7() for _ in range(number))]
+    same = {"org_id": to_uuid(organization.id, "org"), "type": "alike", "at": NOW}
+    async with db.work(organization.id) as work:
+        await insert_many(work, outbox, own, rows, same=same)
+        found = (await list_outbox(work, Paging())).items
+        assert [to_uuid(one.id, "evt") for one in found] == [one for one, _ in rows]
+        assert {(one.org_id, one.type, one.at) for one in found} == {(organization.id, "alike", NOW)}
+        more = [*rows[:2], (uuid7(), told)]
+        await insert_many(work, outbox, own, more, same=same | {"type": "new"}, on_conflict="ON CONFLICT DO NOTHING")
+        assert [one.type for one in (await list_outbox(work, Paging())).items] == ["alike"] * number + ["new"]
+
+
 # Rate budgets
 
 

@@ -23,7 +23,7 @@ from tieline.flows.parts import Parts
 from tieline.ids import from_uuid, new_id, to_uuid
 from tieline.stages.attest import hash_content
 from tieline.store.audit import list_entries
-from tieline.store.evidence import Evidence, add_evidence, get_evidence
+from tieline.store.evidence import _COLUMNS, Evidence, add_evidence, get_evidence
 from tieline.store.listing import Paging
 
 HOSTILE = "<script>alert(1)</script>\"'"
@@ -76,7 +76,7 @@ async def test_a_statement_that_was_touched_does_not_verify_and_its_words_are_te
     touched, wrong = to_uuid(new_id("evid"), "evid"), hash_content(found.content)
     row = _row(found, touched) | {"content": orjson.dumps(content).decode(), "hash": wrong, "controls": []}
     async with parts.db.work(scene.org_id) as work:
-        await add_evidence(work, [tuple(row.values())])
+        await add_evidence(work, [tuple(row.pop(name) for name in _COLUMNS)], same=row)
     page = (await auditor.get(f"/evidence/{from_uuid('evid', touched)}")).text
     assert "It does not verify." in page
     assert "<script>alert" not in page + (await auditor.get("/evidence")).text

@@ -35,8 +35,11 @@ async def attest(
         return 0
     provenance = await _provenance(work, connection, run, query)
     told = {"observed_at": now.isoformat(), "provenance": provenance.hash.hex()}
-    ids = to_uuid(connection.org_id, "org"), to_uuid(connection.id, "conn"), connection.provider, to_uuid(run.id, "run")
-    await store.add_evidence(work, [_row(one, ids, told, now) for one in certain])
+    same = {
+        "org_id": to_uuid(connection.org_id, "org"), "connection_id": to_uuid(connection.id, "conn"),
+        "provider": connection.provider, "run_id": to_uuid(run.id, "run"), "observed_at": now,
+    }  # fmt: skip
+    await store.add_evidence(work, [_row(one, told) for one in certain], same=same)
     return len(certain)
 
 
@@ -50,7 +53,7 @@ def hash_content(content: Any) -> bytes:
     return sha256(canonical(content)).digest()
 
 
-def _row(answer: Answer, ids: tuple[Any, ...], told: Mapping[str, Any], now: datetime) -> tuple[Any, ...]:
+def _row(answer: Answer, told: Mapping[str, Any]) -> tuple[Any, ...]:
     """A statement as it is stored: its content in the canonical form, of which the hash is taken."""
     entity, check = answer.subject.entity, answer.check
     label = label_of(entity)
@@ -68,7 +71,7 @@ def _row(answer: Answer, ids: tuple[Any, ...], told: Mapping[str, Any], now: dat
     if may_hold_nul(text):
         text = canonical(orjson.loads(without_nul(text)))  # names may have changed places
     return (
-        uuid7(), *ids, answer.subject.id, entity.kind, entity.external_id, check.id, stance, list(check.controls), now,
+        uuid7(), answer.subject.id, entity.kind, entity.external_id, check.id, stance, list(check.controls),
         text.decode(), sha256(text).digest(),
     )  # fmt: skip
 

@@ -72,16 +72,20 @@ async def load(
     candidates = compared.to_write
     if not candidates:
         return []
-    org, conn, run = to_uuid(work.org_id, "org"), to_uuid(connection.id, "conn"), to_uuid(run_id, "run")
+    conn = to_uuid(connection.id, "conn")
+    same = {
+        "org_id": to_uuid(work.org_id, "org"), "connection_id": conn, "provider": connection.provider,
+        "operation": operation, "run_id": to_uuid(run_id, "run"), "first_seen_at": now, "changed_at": now, "since": now,
+    }  # fmt: skip
     rows = [
         (
-            one.id, org, conn, connection.provider, one.entity.kind, operation, one.entity.external_id,
-            status_of(one.entity), one.hash, one.data, one.raw,
-            orjson.dumps(outcomes.get(one.id, {})).decode(), judge_at.get(one.id), run, now, now, now,
+            one.id, one.entity.kind, one.entity.external_id, status_of(one.entity), one.hash, one.data, one.raw,
+            orjson.dumps(outcomes.get(one.id, {})).decode(), judge_at.get(one.id),
         )
         for one in candidates
     ]  # fmt: skip
-    await store.upsert(work, rows, overwrites=any(compared.known[one.id].hash is not None for one in candidates))
+    overwrites = any(compared.known[one.id].hash is not None for one in candidates)
+    await store.upsert(work, rows, same=same, overwrites=overwrites)
     return await _load_links(work, candidates, conn)
 
 

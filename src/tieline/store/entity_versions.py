@@ -50,7 +50,7 @@ KEEP_OVERWRITTEN = f"""
            (SELECT coalesce(jsonb_object_agg(key, was.data -> key), '{{}}')
               FROM (SELECT jsonb_object_keys(was.data || given.data) AS key OFFSET 0) AS either
              WHERE was.data -> key IS DISTINCT FROM given.data -> key)
-      FROM incoming_entities AS given, LATERAL (SELECT * FROM entities WHERE id = given.id OFFSET 0) AS was
+      FROM incoming AS given, LATERAL (SELECT * FROM entities WHERE id = given.id OFFSET 0) AS was
      WHERE was.data <> given.data OR was.removed_at IS NOT NULL
 """  # noqa: S608  names are ours
 """Keeps what is about to be overwritten, in the very statement that does it. A row that says the same as before keeps nothing.

@@ -5,7 +5,7 @@ Content is kept as `json`, not `jsonb`: what was hashed comes back as it was wri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -140,7 +140,7 @@ class Stood:
     last_at: datetime
 
 
-_COLUMNS = tuple(Evidence.__dataclass_fields__)
+_COLUMNS = ("id", "entity_id", "kind", "external_id", "check_id", "stance", "controls", "content", "hash")
 
 
 async def get_provenance(work: Work, run_id: str) -> Provenance | None:
@@ -155,9 +155,9 @@ async def save_provenance(work: Work, provenance: Provenance) -> None:
     await work.connection.execute(insert(provenances).values(**vars(provenance)))
 
 
-async def add_evidence(work: Work, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add statements; the columns are those of `Evidence` in order, in driver values."""
-    await insert_many(work, evidence, _COLUMNS, rows)
+async def add_evidence(work: Work, rows: Sequence[tuple[Any, ...]], *, same: Mapping[str, Any]) -> None:
+    """Add statements; the columns are those of `_COLUMNS`, in driver values, and `same` has all others."""
+    await insert_many(work, evidence, _COLUMNS, rows, same=same)
     check, controls = _COLUMNS.index("check_id"), _COLUMNS.index("controls")
     pairs = sorted({(control, row[check]) for row in rows for control in row[controls]})
     if pairs:

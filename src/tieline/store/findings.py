@@ -131,7 +131,7 @@ _COLUMNS = (
     "severity", "status", "values", "opened_at", "changed_at",
 )  # fmt: skip
 
-_EVENT_COLUMNS = ("id", "org_id", "finding_id", "at", "event", "run_id", "actor", "note", "values")
+_EVENT_COLUMNS = ("id", "finding_id", "event", "values")
 
 
 async def find_of_entities(work: Work, entity_ids: Sequence[UUID]) -> dict[tuple[UUID, str], Finding]:
@@ -169,11 +169,11 @@ async def add_events(
 ) -> None:
     """Append to the history: (finding id, event, deciding values)."""
     org, run = to_uuid(work.org_id, "org"), to_uuid(run_id, "run") if run_id else None
+    same = {"org_id": org, "at": at, "run_id": run, "actor": actor, "note": note}
     rows = [
-        (uuid7(), org, to_uuid(finding, "find"), at, event, run, actor, note, orjson.dumps(values).decode())
-        for finding, event, values in events
+        (uuid7(), to_uuid(finding, "find"), event, orjson.dumps(values).decode()) for finding, event, values in events
     ]
-    await insert_many(work, finding_events, _EVENT_COLUMNS, rows)
+    await insert_many(work, finding_events, _EVENT_COLUMNS, rows, same=same)
 
 
 async def get_finding(work: Work, finding_id: str, *, lock: bool = False) -> Finding:
