@@ -19,6 +19,8 @@ from tieline.store.db import Work
 
 _FEW = 20
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+# What stays a few milliseconds is not worth compressing, which PostgreSQL would do with every row of more than 2,032 bytes.
+_UNCOMPRESSED = "toast_tuple_target = 4080"
 
 
 async def insert_many(
@@ -49,7 +51,7 @@ async def insert_many(
     staging = f"incoming_{table.name}"
     like = f"SELECT {_listed(columns)} FROM {table.name} WITH NO DATA"  # noqa: S608  as above
     await driver.execute(
-        f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS AS {like}"
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} WITH ({_UNCOMPRESSED}) ON COMMIT DELETE ROWS AS {like}"
     )
     if staging in work.staged:
         await driver.execute(f"TRUNCATE {staging}")

@@ -22,7 +22,8 @@ CREATE TABLE entities (
     label TEXT GENERATED ALWAYS AS (left(lower(coalesce(data ->> 'email', '') || ' ' || coalesce(data ->> 'display_name', '') || ' ' || coalesce(data ->> 'name', '') || ' ' || coalesce(data ->> 'title', '') || ' ' || coalesce(data ->> 'username', '')), 200) || ' ' || left(lower(external_id), 200)) STORED NOT NULL,
     verdict TEXT GENERATED ALWAYS AS (CASE WHEN outcomes = '{}' THEN 'none' WHEN jsonb_path_exists(outcomes, '$.*[0] ? (@ == "fail")') THEN 'fail' WHEN jsonb_path_exists(outcomes, '$.*[0] ? (@ == "unknown")') THEN 'unknown' ELSE 'pass' END) STORED NOT NULL,
     CONSTRAINT entities_pkey PRIMARY KEY (id)
-);
+)
+ WITH (toast_tuple_target = 4080);
 CREATE INDEX entities_label_idx ON entities (org_id, label, id);
 CREATE INDEX entities_operation_idx ON entities (connection_id, operation, id);
 CREATE INDEX entities_org_id_idx ON entities (org_id, kind, id) INCLUDE (connection_id, provider, status, verdict, removed_at);
