@@ -170,10 +170,11 @@ async def look_up(work: Work, hashes: Mapping[UUID, bytes], *, now: datetime) ->
 async def upsert(work: Work, rows: Sequence[tuple[Any, ...]], *, same: Mapping[str, Any], overwrites: bool) -> None:
     """Write new and changed entities; the columns are those of `_COLUMNS`, in driver values, and `same` has all others.
 
-    If any of them is stored already, it `overwrites`: what those were is kept as a version.
+    If any of them is stored already, it `overwrites`: what those were is kept as a version. Whoever says that none is knows it
+    from a look-up under the connection's lock; to insert a row that may be there already costs PostgreSQL a second log record.
     """
-    first = f"kept AS ({KEEP_OVERWRITTEN})" if overwrites else ""
-    await insert_many(work, entities, _COLUMNS, rows, same=same, first=first, on_conflict=_OVERWRITE)
+    how = {"first": f"kept AS ({KEEP_OVERWRITTEN})", "on_conflict": _OVERWRITE} if overwrites else {}
+    await insert_many(work, entities, _COLUMNS, rows, same=same, **how)
 
 
 async def write_outcomes(work: Work, rows: Sequence[tuple[UUID, str, datetime | None]]) -> None:
