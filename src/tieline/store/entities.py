@@ -50,8 +50,8 @@ _VERDICT = (
     "WHEN jsonb_path_exists(outcomes, '$.*[0] ? (@ == \"unknown\")') THEN 'unknown' ELSE 'pass' END"
 )
 
-# No foreign keys on what pages write in bulk, here and in evidence: each would cost a look-up and a row lock for every row, and
-# the rows that they would name are written or locked by the very same transaction.
+# No foreign keys on what pages write in bulk, here, in evidence, findings and the outbox: each would cost a look-up and a row lock
+# for every row, and the rows that they would name are written or locked by the very same transaction, and never deleted.
 _FILTERED = [
     "connection_id",
     "provider",

@@ -32,14 +32,15 @@ from tieline.store.db import Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, UtcTime
 
+# Without foreign keys on what pages write, as in entities; owners are people, who are set one by one.
 findings = Table(
     "findings",
     metadata,
     Column("id", Id("find"), primary_key=True),
-    Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
-    Column("connection_id", Id("conn"), ForeignKey("connections.id"), nullable=False),
+    Column("org_id", Id("org"), nullable=False),
+    Column("connection_id", Id("conn"), nullable=False),
     Column("provider", Text, nullable=False),
-    Column("entity_id", Id("ent"), ForeignKey("entities.id"), nullable=False),
+    Column("entity_id", Id("ent"), nullable=False),
     Column("kind", Text, nullable=False),
     Column("external_id", Text, nullable=False),
     Column("subject", Text, nullable=False),
@@ -66,8 +67,8 @@ finding_events = Table(
     "finding_events",
     metadata,
     Column("id", Id("fev"), primary_key=True),
-    Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
-    Column("finding_id", Id("find"), ForeignKey("findings.id"), nullable=False, index=True),
+    Column("org_id", Id("org"), nullable=False),
+    Column("finding_id", Id("find"), nullable=False, index=True),
     Column("at", UtcTime, nullable=False),
     Column("event", Text, nullable=False),
     Column("run_id", Id("run")),

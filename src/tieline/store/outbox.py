@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, ForeignKey, Index, Table, Text, select
+from sqlalchemy import Column, Index, Table, Text, select
 
 from tieline.ids import to_uuid
 from tieline.store.bulk import insert_many
@@ -16,11 +16,12 @@ from tieline.store.db import Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, UtcTime
 
+# Without a foreign key, as in entities.
 outbox = Table(
     "outbox",
     metadata,
     Column("id", Id("evt"), primary_key=True),
-    Column("org_id", Id("org"), ForeignKey("organizations.id"), nullable=False),
+    Column("org_id", Id("org"), nullable=False),
     Column("type", Text, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("data", Json, nullable=False),

@@ -75,6 +75,21 @@ CREATE INDEX evidence_check_id_idx ON evidence (org_id, check_id, id);
 CREATE INDEX evidence_entity_id_idx ON evidence (org_id, entity_id, check_id, id) INCLUDE (connection_id, observed_at, stance);
 CREATE INDEX evidence_org_id_idx ON evidence (org_id, id);
 
+CREATE TABLE finding_events (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    finding_id UUID NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    event TEXT NOT NULL,
+    run_id UUID,
+    actor TEXT,
+    note TEXT,
+    values JSONB NOT NULL,
+    CONSTRAINT finding_events_pkey PRIMARY KEY (id)
+);
+CREATE INDEX finding_events_finding_id_idx ON finding_events (finding_id);
+CREATE INDEX finding_events_org_id_idx ON finding_events (org_id, at);
+
 CREATE TABLE issuer_keys (
     id UUID NOT NULL,
     public JSONB NOT NULL,
@@ -108,6 +123,16 @@ CREATE TABLE organizations (
     CONSTRAINT organizations_pkey PRIMARY KEY (id),
     CONSTRAINT organizations_slug_key UNIQUE (slug)
 );
+
+CREATE TABLE outbox (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    type TEXT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    data JSONB NOT NULL,
+    CONSTRAINT outbox_pkey PRIMARY KEY (id)
+);
+CREATE INDEX outbox_org_id_idx ON outbox (org_id, id);
 
 CREATE TABLE passkey_challenges (
     id UUID NOT NULL,
@@ -268,17 +293,6 @@ CREATE TABLE oauth_apps (
 );
 CREATE INDEX oauth_apps_key_id_idx ON oauth_apps (key_id);
 
-CREATE TABLE outbox (
-    id UUID NOT NULL,
-    org_id UUID NOT NULL,
-    type TEXT NOT NULL,
-    at TIMESTAMP WITH TIME ZONE NOT NULL,
-    data JSONB NOT NULL,
-    CONSTRAINT outbox_pkey PRIMARY KEY (id),
-    CONSTRAINT outbox_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id)
-);
-CREATE INDEX outbox_org_id_idx ON outbox (org_id, id);
-
 CREATE TABLE connections (
     id UUID NOT NULL,
     org_id UUID NOT NULL,
@@ -308,6 +322,36 @@ CREATE TABLE connections (
 );
 CREATE UNIQUE INDEX connections_account_key ON connections (org_id, provider, account_id) WHERE disconnected_at IS NULL;
 CREATE INDEX connections_org_id_idx ON connections (org_id, id);
+
+CREATE TABLE findings (
+    id UUID NOT NULL,
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    provider TEXT NOT NULL,
+    entity_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    check_id TEXT NOT NULL,
+    title TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    status TEXT NOT NULL,
+    values JSONB NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    resolved_at TIMESTAMP WITH TIME ZONE,
+    reopened INTEGER DEFAULT 0 NOT NULL,
+    muted_reason TEXT,
+    muted_until TIMESTAMP WITH TIME ZONE,
+    owner_id UUID,
+    CONSTRAINT findings_pkey PRIMARY KEY (id),
+    CONSTRAINT findings_entity_id_check_id_key UNIQUE (entity_id, check_id),
+    CONSTRAINT findings_owner_id_fkey FOREIGN KEY(owner_id) REFERENCES members (id)
+);
+CREATE INDEX findings_check_id_idx ON findings (org_id, check_id, id);
+CREATE INDEX findings_connection_id_idx ON findings (connection_id, status);
+CREATE INDEX findings_org_id_idx ON findings (org_id, status, id);
+CREATE INDEX findings_owner_id_idx ON findings (owner_id, status);
 
 CREATE TABLE passkeys (
     id UUID NOT NULL,
@@ -427,39 +471,6 @@ CREATE TABLE credentials (
 );
 CREATE INDEX credentials_key_id_idx ON credentials (key_id, id);
 CREATE INDEX credentials_org_id_idx ON credentials (org_id);
-
-CREATE TABLE findings (
-    id UUID NOT NULL,
-    org_id UUID NOT NULL,
-    connection_id UUID NOT NULL,
-    provider TEXT NOT NULL,
-    entity_id UUID NOT NULL,
-    kind TEXT NOT NULL,
-    external_id TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    check_id TEXT NOT NULL,
-    title TEXT NOT NULL,
-    severity TEXT NOT NULL,
-    status TEXT NOT NULL,
-    values JSONB NOT NULL,
-    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    resolved_at TIMESTAMP WITH TIME ZONE,
-    reopened INTEGER DEFAULT 0 NOT NULL,
-    muted_reason TEXT,
-    muted_until TIMESTAMP WITH TIME ZONE,
-    owner_id UUID,
-    CONSTRAINT findings_pkey PRIMARY KEY (id),
-    CONSTRAINT findings_entity_id_check_id_key UNIQUE (entity_id, check_id),
-    CONSTRAINT findings_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
-    CONSTRAINT findings_connection_id_fkey FOREIGN KEY(connection_id) REFERENCES connections (id),
-    CONSTRAINT findings_entity_id_fkey FOREIGN KEY(entity_id) REFERENCES entities (id),
-    CONSTRAINT findings_owner_id_fkey FOREIGN KEY(owner_id) REFERENCES members (id)
-);
-CREATE INDEX findings_check_id_idx ON findings (org_id, check_id, id);
-CREATE INDEX findings_connection_id_idx ON findings (connection_id, status);
-CREATE INDEX findings_org_id_idx ON findings (org_id, status, id);
-CREATE INDEX findings_owner_id_idx ON findings (owner_id, status);
 
 CREATE TABLE rate_budgets (
     connection_id UUID NOT NULL,
@@ -598,23 +609,6 @@ CREATE INDEX attempts_expires_at_idx ON attempts (expires_at);
 CREATE INDEX attempts_key_id_idx ON attempts (key_id);
 CREATE INDEX attempts_org_id_idx ON attempts (org_id);
 CREATE INDEX attempts_session_id_idx ON attempts (session_id);
-
-CREATE TABLE finding_events (
-    id UUID NOT NULL,
-    org_id UUID NOT NULL,
-    finding_id UUID NOT NULL,
-    at TIMESTAMP WITH TIME ZONE NOT NULL,
-    event TEXT NOT NULL,
-    run_id UUID,
-    actor TEXT,
-    note TEXT,
-    values JSONB NOT NULL,
-    CONSTRAINT finding_events_pkey PRIMARY KEY (id),
-    CONSTRAINT finding_events_org_id_fkey FOREIGN KEY(org_id) REFERENCES organizations (id),
-    CONSTRAINT finding_events_finding_id_fkey FOREIGN KEY(finding_id) REFERENCES findings (id)
-);
-CREATE INDEX finding_events_finding_id_idx ON finding_events (finding_id);
-CREATE INDEX finding_events_org_id_idx ON finding_events (org_id, at);
 
 CREATE TABLE provenances (
     id UUID NOT NULL,
