@@ -1,6 +1,6 @@
 """Evidence: dated, hashed statements for or against controls. The application's role may insert and read it, nothing else.
 
-Content is kept as `json`, not `jsonb`: what was hashed comes back as it was written, large numbers too.
+Content is kept as text, not `jsonb`: what was hashed comes back as it was written, large numbers too.
 """
 
 from __future__ import annotations
