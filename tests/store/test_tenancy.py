@@ -39,7 +39,7 @@ from tieline.store import db as store
 from tieline.store.credentials import credentials
 from tieline.store.db import Db, driver_url
 from tieline.store.tables import metadata
-from tieline.store.types import Ciphertext, Id, Sealed, UtcTime
+from tieline.store.types import Ciphertext, Id, RawJson, Sealed, UtcTime
 
 OWNED = [table for table in metadata.sorted_tables if "org_id" in table.c]
 HISTORY = {
@@ -149,6 +149,7 @@ MAKERS: list[tuple[type[Any], Callable[[Any], Any]]] = [
     (LargeBinary, lambda _: uuid4().bytes),
     (Text, lambda column: f"{column.name}-{uuid4().hex}"),
     (JSON, lambda _: {}),
+    (RawJson, lambda _: {}),
 ]
 
 

@@ -35,7 +35,7 @@ from tieline.store.bulk import insert_many
 from tieline.store.db import Work, metadata
 from tieline.store.entity_versions import BEGINS_WHEN_OVERWRITTEN, BEGINS_WHEN_REMOVED, KEEP_OVERWRITTEN, KEEP_REMOVED
 from tieline.store.listing import Listing, Paging, list_page
-from tieline.store.types import Id, Json, RawJson, UtcTime
+from tieline.store.types import Id, Json, RawJson, UtcTime, among
 
 # What an entity is looked for by: a column, so that looking through all labels of an organization reads its index and no row.
 _LABEL = (
@@ -244,13 +244,15 @@ async def read_present(
 
     `unknown` names checks, for one of which the standing answer must be unknown.
     """
+    if ids is not None and not ids:
+        return []
     query = select(*_SHOWN).where(
         entities.c.org_id == work.org_id, entities.c.connection_id == connection_id, entities.c.removed_at.is_(None)
     )
     if kind:
         query = query.where(entities.c.kind == kind)
-    if ids is not None:
-        query = query.where(entities.c.id.in_([from_uuid("ent", one) for one in ids]))
+    if ids:
+        query = query.where(entities.c.id == among(ids))
     if unknown is not None:
         query = query.where(or_(*(entities.c.outcomes[check][0].astext == "unknown" for check in sorted(unknown))))
     if after:

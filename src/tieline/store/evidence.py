@@ -27,7 +27,6 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tieline.errors import NotFound
 from tieline.ids import from_uuid, to_uuid
@@ -161,8 +160,13 @@ async def add_evidence(work: Work, rows: Sequence[tuple[Any, ...]], *, same: Map
     check, controls = _COLUMNS.index("check_id"), _COLUMNS.index("controls")
     pairs = sorted({(control, row[check]) for row in rows for control in row[controls]})
     if pairs:
-        named = [{"org_id": work.org_id, "control": control, "check_id": check_id} for control, check_id in pairs]
-        await work.connection.execute(upsert(mentions).values(named).on_conflict_do_nothing())
+        driver = await work.driver()
+        await driver.execute(
+            """INSERT INTO mentions (control, check_id, org_id) SELECT *, $3 FROM unnest($1::text[], $2::text[])
+                   ON CONFLICT DO NOTHING""",
+            *zip(*pairs, strict=True),
+            to_uuid(work.org_id, "org"),
+        )
 
 
 async def get_evidence(work: Work, evidence_id: str) -> Evidence:

@@ -25,12 +25,12 @@ from sqlalchemy import (
 )
 
 from tieline.errors import NotFound
-from tieline.ids import from_uuid, to_uuid, uuid7
+from tieline.ids import to_uuid, uuid7
 from tieline.store.bulk import insert_many
 from tieline.store.connections import NOBODY
 from tieline.store.db import Work, metadata
 from tieline.store.listing import Listing, Paging, list_page
-from tieline.store.types import Id, Json, UtcTime
+from tieline.store.types import Id, Json, UtcTime, among
 
 # Without foreign keys on what pages write, as in entities; owners are people, who are set one by one.
 findings = Table(
@@ -139,8 +139,7 @@ async def find_of_entities(work: Work, entity_ids: Sequence[UUID]) -> dict[tuple
     """The findings of some entities, by entity and check; locked, since whoever asks is about to change them."""
     if not entity_ids:
         return {}
-    ids = [from_uuid("ent", one) for one in entity_ids]
-    query = select(findings).where(findings.c.entity_id.in_(ids), findings.c.org_id == work.org_id)
+    query = select(findings).where(findings.c.entity_id == among(entity_ids), findings.c.org_id == work.org_id)
     rows = await work.connection.execute(query.with_for_update())
     found = [Finding(**row._mapping) for row in rows]
     return {(to_uuid(one.entity_id, "ent"), one.check_id): one for one in found}

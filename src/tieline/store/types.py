@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import LargeBinary, Text, TypeDecorator, Uuid
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Text, TypeDecorator, Uuid, any_, literal
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DontWrapMixin
@@ -59,6 +60,11 @@ class UtcTime(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read a time."""
         return None if value is None else value.astimezone(UTC)
+
+
+def among(ids: Sequence[UUID]) -> ColumnElement[Any]:
+    """What a column of ids is compared with to be one of these: one parameter, and so one statement however many they are."""
+    return any_(literal(list(ids), ARRAY(Uuid)))
 
 
 class Ciphertext:
