@@ -85,6 +85,7 @@ class Expression:
         return self._ask_engine(variables)
 
 
+@lru_cache(maxsize=2_000)
 def compile_expression(source: str, *, variables: frozenset[str] = VARIABLES) -> Expression:
     """Compile an expression over the named variables; raises `CelError` with the position of what is wrong in it.
 

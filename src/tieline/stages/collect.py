@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from time import perf_counter
 from typing import Any, cast
 
 from tieline.sdk.context import Checkpoint, Context, Turned
@@ -23,6 +24,8 @@ MAX_RECORDS = 1_000
 """The size of a batch: longer pages are stored in parts, so that they cost neither memory nor a long lock."""
 
 _AT_A_TIME = 10
+_STROKE = 0.001
+"""Seconds of preparing at a stretch, about as long as the database takes for a short statement."""
 
 Prepare = Callable[[list[Any]], Awaitable[list[Any]]]
 """What is done with a few records before they are stored; as many come back."""
@@ -87,9 +90,12 @@ async def _prepare(read: _Shelf, prepare: Prepare, prepared: _Shelf) -> None:
     try:
         while (batch := await read.take()) is not None:
             made: list[Any] = []
+            begun = perf_counter()
             for first in range(0, len(batch.records), _AT_A_TIME):
                 made += await prepare(batch.records[first : first + _AT_A_TIME])
-                await asyncio.sleep(0)  # whoever waits for the database goes on between
+                if perf_counter() - begun > _STROKE:
+                    await asyncio.sleep(0)  # whoever waits for the database goes on between
+                    begun = perf_counter()
             await prepared.put(replace(batch, records=made))
     finally:
         prepared.close()
