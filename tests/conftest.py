@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,9 @@ from tieline.vault import LocalKeyRing, Vault
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine makes any example take long
 settings.load_profile("unhurried")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job ignores it, and so would all that is started here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOGETHER = ("api", "audit", "cli", "leaks", "web")
 """Folders whose tests share what takes long to furnish: each is given to one process, so that it is furnished once."""

@@ -38,14 +38,14 @@ def cut(body: bytes, path: str | None) -> Cut | None:
         return None
 
 
-def _cut(body: bytes, path: str | None) -> Cut | None:
+def _cut(body: bytes | msgspec.Raw, path: str | None) -> Cut | None:
     if path is None:
         return Cut([bytes(one) for one in _LIST.decode(body)], b"[]")
     told = _OBJECT.decode(body)
     head, tail = (path, None) if path in told else path.split(".", 1) if "." in path else (path, None)
     if head not in told:
         return None
-    found = _cut(bytes(told[head]), tail)
+    found = _cut(told[head], tail)
     return found and Cut(found.items, msgspec.json.encode({**told, head: msgspec.Raw(found.rest)}))
 
 
