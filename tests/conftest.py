@@ -30,9 +30,8 @@ from tieline.vault import LocalKeyRing, Vault
 settings.register_profile("unhurried", deadline=None)  # a busy machine makes any example take long
 settings.load_profile("unhurried")
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # a shell's background job ignores it, and so would all that is started here
+# A shell's background job ignores interrupts, and so would all that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOGETHER = ("api", "audit", "cli", "leaks", "web")
