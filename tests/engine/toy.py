@@ -120,9 +120,11 @@ class Toy:
         try:
             async with self.db.work(hold.org_id) as work:
                 await write(work, f"{_OVER} :at WHERE {_MINE} AND ended IS NULL", hold, at=at)
-        except Exception:  # noqa: BLE001  a call without an end would look like one that goes on for ever
+        except BaseException as error:  # a call without an end would look like one that goes on for ever
             _later.add(task := asyncio.create_task(self._note_end_later(hold, at)))
             task.add_done_callback(_later.discard)
+            if not isinstance(error, Exception):  # the engine begins anew, and ends its calls
+                raise
 
     async def _note_end_later(self, hold: Hold, at: datetime) -> None:
         await asyncio.sleep(0.1)

@@ -161,7 +161,7 @@ async def test_a_worker_frozen_beyond_its_heartbeat_writes_nothing_when_it_thaws
     ring = load_or_create(keys, may_create=True)
     async with connected(database_of_its_own, ring, sandbox) as bench:
         sandbox.spoil(r"GET /v1/people\?.*after=", delay_ms=3_000)
-        worker = start_worker(Work(database_of_its_own, bench.org, bench.connection.id, str(keys), side_by_side=8))
+        worker = start_worker(Work(database_of_its_own, bench.org, bench.connection.id, str(keys)))
         pid = worker.pid or 0
         (run,) = await bench.runs("people")
         await eventually(lambda: stored_a_page(bench, run.id))

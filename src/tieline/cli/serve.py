@@ -42,7 +42,7 @@ metrics_port = click.option(
 @click.option(
     "--drain",
     type=click.FloatRange(0, 60),
-    default=1.0,
+    default=2.0,
     show_default=True,
     metavar="SECONDS",
     help="At SIGTERM: how long /readyz says 503 before the last connections are closed.",
