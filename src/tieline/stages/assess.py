@@ -154,8 +154,6 @@ def subjects_of(compared: Comparison) -> list[Subject]:
 async def reassess(work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge) -> Assessed:
     """Judge the stored entities that links lead to, and store their outcomes; `targets` are (link field, entity)."""
     wanted = _judged_by_links(targets, judge)
-    if not wanted:
-        return Assessed()
     stored = await entity_store.read_present(work, connection_id=judge.connection.id, ids=wanted, limit=len(wanted))
     return await assess_stored(work, stored, judge)
 

@@ -76,7 +76,8 @@ def _told(one: Draft | Refusal) -> list[Any]:
     whose = one.id.hex if one.id else None
     if isinstance(one, Refusal):
         return [whose, one.kind, None, None, "refused", one.field, one.reason]
-    raw, made = one.raw.decode(), list[Any]()
+    raw = one.raw.decode()  # which is let go once the record is mapped
+    made: list[Any]
     match one.made:
         case None:
             made = ["left out", None, None]

@@ -86,9 +86,8 @@ entities = Table(
     Index("entities_label_idx", "org_id", "label", "id"),
     Index("entities_operation_idx", "connection_id", "operation", "id"),
     Index("entities_removed_idx", "org_id", "removed_at", postgresql_where=text("removed_at IS NOT NULL")),
-    postgresql_with={
-        "toast_tuple_target": 4080
-    },  # a smaller row stays as it is: to compress it costs a fifth of storing it
+    # A smaller row stays as it is: to compress it costs a fifth of storing it.
+    postgresql_with={"toast_tuple_target": 4080},
 )
 
 links = Table(
