@@ -6,10 +6,12 @@ import asyncio
 import copy
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Table, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
@@ -163,6 +165,38 @@ async def test_rows_of_one_organization_are_not_left_for_the_next_on_the_same_co
         async with db.work(org.id) as work:
             await insert_many(work, outbox, ROWS, driver_rows(org, 3))
             assert await count(work, outbox) == 3
+    await db.close()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_many_rows_go_in_after_others_were_taken_back(
+    database_url: str, organization: Organization, *, whole: bool
+) -> None:
+    db = Db(database_url, pool_size=1)
+    with suppress(ZeroDivisionError):
+        async with db.work(organization.id) as work:
+            undone = work.connection.begin_nested()
+            await undone.start()
+            await insert_many(work, outbox, ROWS, driver_rows(organization, 30))
+            await undone.rollback()
+            if whole:
+                raise ZeroDivisionError
+    async with db.work(organization.id) as work:
+        await insert_many(work, outbox, ROWS, driver_rows(organization, 30))
+        assert await count(work, outbox) == 30
+    await db.close()
+
+
+async def test_a_connection_that_the_server_has_closed_is_replaced_before_it_is_used(
+    database_url: str, organization: Organization
+) -> None:
+    db, owner, pids = Db(database_url, pool_size=1), await asyncpg.connect(database_url), []
+    for _ in range(2):
+        async with db.work(organization.id) as work:
+            pids.append((await work.connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+        await owner.execute("SELECT pg_terminate_backend($1, 5000)", pids[-1])
+    assert pids[0] != pids[1]
+    await owner.close()
     await db.close()
 
 

@@ -27,6 +27,9 @@ _AT_A_TIME = 10
 _STROKE = 0.001
 """Seconds of preparing at a stretch, about as long as the database takes for a short statement."""
 
+_A_MOMENT = 1e-9
+"""Seconds until the next stretch: a timer comes after whatever the database has answered by then, where `sleep(0)` comes before it."""
+
 Prepare = Callable[[list[Any]], Awaitable[list[Any]]]
 """What is done with a few records before they are stored; as many come back."""
 
@@ -94,7 +97,7 @@ async def _prepare(read: _Shelf, prepare: Prepare, prepared: _Shelf) -> None:
             for first in range(0, len(batch.records), _AT_A_TIME):
                 made += await prepare(batch.records[first : first + _AT_A_TIME])
                 if perf_counter() - begun > _STROKE:
-                    await asyncio.sleep(0)  # whoever waits for the database goes on between
+                    await asyncio.sleep(_A_MOMENT)
                     begun = perf_counter()
             await prepared.put(replace(batch, records=made))
     finally:

@@ -49,11 +49,12 @@ async def insert_many(
         await driver.executemany(one, [(*row, *same.values()) for row in rows])
         return
     staging = f"incoming_{table.name}"
-    like = f"SELECT {_listed(columns)} FROM {table.name} WITH NO DATA"  # noqa: S608  as above
-    await driver.execute(
-        f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} WITH ({_UNCOMPRESSED}) ON COMMIT DELETE ROWS AS {like}"
-    )
-    if staging in work.staged:
+    there: set[str] = work.session.setdefault("staging", set())
+    if staging not in there:
+        like = f"SELECT {_listed(columns)} FROM {table.name} WITH NO DATA"  # noqa: S608  as above
+        await driver.execute(f"CREATE TEMPORARY TABLE {staging} WITH ({_UNCOMPRESSED}) ON COMMIT DELETE ROWS AS {like}")
+        there.add(staging)
+    elif staging in work.staged:
         await driver.execute(f"TRUNCATE {staging}")
     work.staged.add(staging)
     await driver.copy_records_to_table(staging, records=rows, columns=list(columns))

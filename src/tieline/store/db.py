@@ -14,9 +14,10 @@ from typing import Any, cast
 
 import asyncpg
 import orjson
-from sqlalchemy import MetaData, func, select, text
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import MetaData, event, func, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -45,6 +46,11 @@ class Work:
     connection: AsyncConnection
     org_id: str
     staged: set[str] = field(default_factory=set, compare=False)
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """What is remembered of the session until a transaction in it is rolled back, in this one and those that follow."""
+        return self.connection.sync_connection.info if self.connection.sync_connection else {}
 
     async def driver(self) -> asyncpg.Connection[Any]:
         """The driver's own connection, for COPY; it is in the same transaction."""
@@ -206,16 +212,32 @@ def _engine(url: URL, pool_size: int) -> AsyncEngine:
     settings["default_transaction_isolation"] = (
         "read committed"  # what our locks are made for, whatever the server's default
     )
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         hide_parameters=True,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         connect_args={"server_settings": settings},
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    for name in ("rollback", "rollback_savepoint"):
+        event.listen(engine.sync_engine, name, _forget)
+    return engine
+
+
+def _refuse_closed(connection: Any, *_: object) -> None:
+    """Take no connection whose server is gone, nor any other from before.
+
+    The event loop learns of that by itself; to ask the server before each transaction would cost three round trips.
+    """
+    if connection.driver_connection.is_closed():
+        raise InvalidatePoolError
+
+
+def _forget(connection: SyncConnection, *_: object) -> None:
+    connection.info.clear()
 
 
 _SOON = "Try again soon."
