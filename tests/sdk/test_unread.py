@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline.sdk.pages import dig
-from tieline.sdk.unread import Cut, cut
+from tieline.sdk.unread import Cut, cut, reader_of
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -87,3 +87,31 @@ def test_the_list_is_found_where_a_paginator_finds_it(body: Any, path: str | Non
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_the_parser(body: bytes) -> None:
     assert cut(body, "items") is None
+
+
+NAMES = st.sampled_from(["id", "user", "users", "i", "", "name"])
+SPACE = st.sampled_from(["", " ", "\n\t"])
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> bytes:
+    """Texts of objects as others may write them: names twice, names with letters escaped, white space."""
+    members = []
+    for name, value in draw(st.lists(st.tuples(NAMES, VALUES), max_size=6)):
+        spelt = "".join(f"\\u{ord(one):04x}" if draw(st.booleans()) else one for one in name)
+        members.append(f'{draw(SPACE)}"{spelt}"{draw(SPACE)}:{draw(SPACE)}{orjson.dumps(value).decode()}{draw(SPACE)}')
+    return f"{{{','.join(members)}}}".encode()
+
+
+@given(objects())
+def test_fields_that_are_read_out_of_a_text_are_what_parsing_it_gives(text: bytes) -> None:
+    found, whole = reader_of({"id", "user"})(text), orjson.loads(text)
+    expected = {name: whole[name] for name in ("id", "user") if name in whole}
+    assert found == expected or (found is None and b"\\" in text)
+
+
+@pytest.mark.parametrize(
+    "text", [b"[1]", b"7", b"", b'{"id": nothing}', b'{"id": 1', b'{"id": 1e999}', b'{"id": "\\ud800"}']
+)
+def test_what_is_no_plain_object_is_left_to_the_parser(text: bytes) -> None:
+    assert reader_of({"id"})(text) is None

@@ -18,7 +18,7 @@ from tieline.stages.load import Comparison, compare, load
 from tieline.stages.transform import Transformed, transform
 from tieline.store.connections import Connection, save_connection
 from tieline.store.db import Db, Work
-from tieline.store.entities import look_up
+from tieline.store.entities import SAID_BYTES, look_up
 from tieline.store.organizations import Organization
 from tieline.store.runs import Run, create_run
 
@@ -51,7 +51,7 @@ class Step:
     async def load(
         self, work: Work, made: Transformed, judge: Judge
     ) -> tuple[Comparison, Assessed, list[tuple[str, Any]]]:
-        known = await look_up(work, {one.id: one.hash for one in made.candidates.values()}, now=judge.now)
+        known = await look_up(work, {one.id: one.hash[SAID_BYTES:] for one in made.candidates.values()}, now=judge.now)
         compared = compare(made.candidates.values(), known)
         changed = {one.id for one in compared.to_write}
         subjects = subjects_of(compared)

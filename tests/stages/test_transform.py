@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +26,7 @@ from tieline.stages.transform import (
     transform,
     without_nul,
 )
-from tieline.store.entities import Known
+from tieline.store.entities import SAID_BYTES, Known
 
 CONNECTION = uuid4()
 PERSON = Account.map(external_id="string(payload.id)", email="payload.email", admin="payload.admin")
@@ -59,7 +60,9 @@ def test_a_record_that_fits_becomes_an_entity() -> None:
 def test_an_unread_record_becomes_what_it_becomes_parsed() -> None:
     records = [{"id": 7, "email": "Ann@Example.com", "admin": None}, {"id": {}}, ["no object"]]
     unread = made(*map(orjson.dumps, records))
-    assert unread.candidates == made(*records).candidates
+    (there,), (here,) = unread.candidates.values(), made(*records).candidates.values()
+    assert replace(there, hash=here.hash) == here
+    assert there.hash[:SAID_BYTES] == here.hash[:SAID_BYTES]
     assert [(one.field, one.reason) for one in unread.refusals] == [
         (one.field, one.reason) for one in made(*records).refusals
     ]
@@ -201,6 +204,38 @@ def test_other_options_make_a_record_count_as_changed() -> None:
     )
 
     assert first.hash != other.hash
+
+
+def test_a_record_that_says_the_same_in_another_order_has_the_same_hash_but_for_its_text() -> None:
+    first, other = one(b'{"id": 7, "email": "a@b.c"}'), one(b'{"email":"a@b.c","id":7}')
+    assert first.hash[:SAID_BYTES] == other.hash[:SAID_BYTES]
+    assert first.hash[SAID_BYTES:] != other.hash[SAID_BYTES:]
+    assert first.raw == other.raw
+
+
+def test_what_is_dropped_leaves_no_trace_in_the_hash_of_the_text_either() -> None:
+    mapping = Account.map(external_id="payload.id", drop=("pin",))
+    assert one(b'{"id": "7", "pin": 1234}', mapping).hash == one(b'{"id": "7", "pin": 4321}', mapping).hash
+
+
+def test_a_record_is_recognised_by_its_text_without_being_read() -> None:
+    texts = [
+        b'{"id": 7, "email": "a@b.c"}',
+        b'{"id": 8, "broken": nothing}',
+        b'{"id": 9, "deep": ' + b"[" * 120 + b"]" * 120 + b"}",
+    ]
+    about: dict[str, Any] = {"connection": CONNECTION, "options": {}}
+    found = draft(texts, compiled(PERSON), **about)
+    assert [one.id for one in found] == [
+        entity_uuid(CONNECTION, "account", "7"),
+        None,
+        entity_uuid(CONNECTION, "account", "9"),
+    ]
+    known = {one.id: Known(None, {}, None) for one in found if one.id}
+    result = finish(draft(texts, compiled(PERSON), **about), known)
+    assert [one.entity.external_id for one in result.candidates.values()] == ["7"]
+    assert [one.id for one in result.refusals] == [None, entity_uuid(CONNECTION, "account", "9")]
+    assert result.unidentified == 1
 
 
 def test_what_says_the_same_as_is_stored_is_not_mapped_and_still_seen() -> None:

@@ -50,11 +50,13 @@ NO_VALUE: Final = NoValue()
 class Expression:
     """A compiled expression, to be kept and evaluated often, from any thread; equal to another of the same source.
 
-    `compiled` tells whether it runs as closures; otherwise each evaluation is the engine's.
+    `compiled` tells whether it runs as closures; otherwise each evaluation is the engine's. `reads` are the fields of each
+    variable that it can reach, or `None` for all.
     """
 
     source: str
     compiled: bool = field(compare=False)
+    reads: Mapping[str, frozenset[str] | None] = field(compare=False, repr=False)
     _closure: Closure | None = field(compare=False, repr=False)
     _gives_data: bool = field(compare=False, repr=False)
     _ask_engine: Callable[[Mapping[str, Any]], Any] = field(compare=False, repr=False)
@@ -95,15 +97,16 @@ def compile_expression(source: str, *, variables: frozenset[str] = VARIABLES) ->
     program = _compile(source, variables)
     tree = read_tree(program.serialize())
     closure, gives_data = compile_closure(tree, variables) or (None, False)
-    ask_engine = _engine_evaluator(program, free_fields(tree))
-    return Expression(source, closure is not None, closure, gives_data, ask_engine)
+    reads = free_fields(tree)
+    return Expression(source, closure is not None, reads, closure, gives_data, _engine_evaluator(program, reads))
 
 
 def by_engine(source: str, *, variables: frozenset[str] = VARIABLES) -> Expression:
     """Compile to what the engine alone evaluates: the referee for the closures."""
     program = _compile(source, variables)
-    ask_engine = _engine_evaluator(program, free_fields(read_tree(program.serialize())))
-    return Expression(source, compiled=False, _closure=None, _gives_data=False, _ask_engine=ask_engine)
+    reads = free_fields(read_tree(program.serialize()))
+    ask_engine = _engine_evaluator(program, reads)
+    return Expression(source, compiled=False, reads=reads, _closure=None, _gives_data=False, _ask_engine=ask_engine)
 
 
 def by_closures(source: str, *, variables: frozenset[str] = VARIABLES) -> Expression | None:

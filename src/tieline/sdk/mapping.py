@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from tieline.sdk.cel import NO_VALUE, CelError, Expression, compile_expression
 from tieline.sdk.entities import MAX_KEY, Entity
+from tieline.sdk.unread import reader_of
 
 E_co = TypeVar("E_co", bound=Entity, covariant=True)
 
@@ -145,6 +146,17 @@ class CompiledMapping(Generic[E_co]):
         except CelError:
             return None
         return found if isinstance(found, str) and 0 < len(found) <= MAX_KEY else None
+
+    def identify_unread(self, text: bytes, **about: Any) -> str | None:
+        """What `identify` gives for a record that is not parsed, where that can be told from a few fields of its text."""
+        found = self._read_key(text) if self._read_key else None
+        return None if found is None else self.identify(found, **about)
+
+    @cached_property
+    def _read_key(self) -> Callable[[bytes], dict[str, Any] | None] | None:
+        """Reads what the external id is made from, if it can be told which fields those are."""
+        fields = self._key.reads.get("payload") if self._key else None
+        return reader_of(fields) if fields else None
 
     def _build(self, values: dict[str, Any]) -> E_co | Rejected:
         for name in self._moments:

@@ -7,9 +7,11 @@ that, and a record that is parsed, used and let go costs half of what it costs a
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, TypedDict
 
 import msgspec
+import orjson
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -36,6 +38,29 @@ def cut(body: bytes, path: str | None) -> Cut | None:
         return _cut(body, path and path.removesuffix("?"))
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def reader_of(fields: Collection[str]) -> Callable[[bytes], dict[str, Any] | None]:
+    """What reads these fields, as far as they are there, out of the text of an object, which costs a fifth of parsing it.
+
+    It gives `None` where it had better be parsed: it is no object, or one of them is not plain text.
+    """
+    some: Any = TypedDict("some", dict.fromkeys(fields, msgspec.Raw), total=False)  # type: ignore[misc]
+    decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(some)
+
+    def read(text: bytes) -> dict[str, Any] | None:
+        found = {}
+        try:
+            for name, raw in decoder.decode(text).items():
+                value = bytes(raw)
+                if b"\\" in value:
+                    return None
+                found[name] = orjson.loads(value)
+        except (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError):
+            return None
+        return found
+
+    return read
 
 
 def _cut(body: bytes | msgspec.Raw, path: str | None) -> Cut | None:

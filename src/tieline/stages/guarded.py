@@ -17,10 +17,8 @@ import orjson
 from tieline.catalog.compile import Catalog, CompiledOperation, compile_operation
 from tieline.sdk.answers import read_json
 from tieline.sdk.context import Record
-from tieline.sdk.entities import Entity
-from tieline.sdk.mapping import Rejected
 from tieline.stages.assess import read_entity
-from tieline.stages.transform import Draft, Refusal, draft
+from tieline.stages.transform import Candidate, Draft, Refusal, data_of, draft
 from tieline.stages.trial import Trial, read_trial, written_trial
 
 _NOTHING = Catalog({}, (), {})
@@ -75,26 +73,26 @@ def _compiled(written: bytes) -> tuple[Trial, CompiledOperation]:
 def _told(one: Draft | Refusal) -> list[Any]:
     whose = one.id.hex if one.id else None
     if isinstance(one, Refusal):
-        return [whose, one.kind, None, None, "refused", one.field, one.reason]
-    raw = one.raw.decode()  # which is let go once the record is mapped
-    made: list[Any]
+        return [whose, one.kind, None, "refused", one.field, one.reason]
     match one.made:
         case None:
-            made = ["left out", None, None]
+            made: list[Any] = ["left out"]
         case Refusal() as refusal:
-            made = ["rejected", refusal.field, refusal.reason]
+            made = ["rejected", refusal.field, refusal.reason, refusal.record]
         case candidate:
-            made = ["kept", orjson.Fragment(candidate.data), None]
-    return [whose, one.kind, one.hash.hex(), raw, *made]
+            made = ["kept", orjson.Fragment(candidate.data), candidate.hash.hex(), candidate.raw]
+    return [whose, one.kind, one.hash.hex(), *made]
 
 
-def _read(whose: str | None, kind: str, digest: str, raw: str, what: str, told: Any, reason: Any) -> Draft | Refusal:
+def _read(whose: str | None, kind: str, digest: str | None, what: str, *told: Any) -> Draft | Refusal:
     id = UUID(hex=whose) if whose else None
-    if what == "refused":
-        return Refusal(kind, told, reason, None, id)
-    made: Entity | Rejected | None = None
-    if what == "kept":
-        made = read_entity(kind, told)
-    elif what == "rejected":
-        made = Rejected(told, reason)
-    return Draft(id, kind, bytes.fromhex(digest), raw.encode(), lambda _: made)
+    made: Candidate | Refusal | None = None
+    match what, *told:
+        case "refused", field, reason:
+            return Refusal(kind, field, reason, None, id)
+        case "rejected", field, reason, record:
+            made = Refusal(kind, field, reason, record, id)
+        case "kept", data, hash, raw if id:
+            entity = read_entity(kind, data)
+            made = Candidate(id, entity, bytes.fromhex(hash), raw, data_of(entity))
+    return Draft.of(id, kind, bytes.fromhex(digest or ""), made)

@@ -17,7 +17,7 @@ from tieline.stages.transform import Candidate
 from tieline.store import entities as store
 from tieline.store.connections import Connection
 from tieline.store.db import Work
-from tieline.store.entities import Known
+from tieline.store.entities import SAID_BYTES, Known
 
 Outcomes = dict[str, list[Any]]
 """Check id → [outcome, day on which it was last attested, as days since 1970]."""
@@ -48,7 +48,7 @@ def compare(candidates: Iterable[Candidate], known: Mapping[UUID, Known]) -> Com
     result = Comparison(known=known)
     for one in sorted(candidates, key=lambda one: one.id.int):
         stored = known.get(one.id)
-        if stored is None or stored.hash == one.hash:
+        if stored is None or (stored.hash and stored.hash[:SAID_BYTES] == one.hash[:SAID_BYTES]):
             result.unchanged.append(one)
         elif stored.hash:
             result.changed.append(one)

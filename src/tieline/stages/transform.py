@@ -1,18 +1,17 @@
 """Transform: a record becomes an entity, or a rejection that says which field is wrong and why.
 
-It goes in two steps. What a record is about and the hash of what it says cost little and are all that must be known of one that has
-not changed; only the others are mapped.
+It goes in two steps. What a record is about and the hash of its text cost little and are all that must be known of one that has not
+changed; only the others are read and mapped.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -22,8 +21,8 @@ from tieline.ids import entity_uuid
 from tieline.sdk.answers import read_json
 from tieline.sdk.context import Record
 from tieline.sdk.entities import Entity
-from tieline.sdk.mapping import Rejected
-from tieline.store.entities import Known
+from tieline.sdk.mapping import CompiledMapping, Rejected
+from tieline.store.entities import SAID_BYTES, TEXT_BYTES, Known
 
 if TYPE_CHECKING:
     from tieline.stages.assess import Judged
@@ -38,6 +37,7 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # after an odd backslash it is
 class Candidate:
     """An entity as read: its id, the hash that tells whether it changed, and the JSON texts of its fields and of its record.
 
+    The hash is over what the record says, whatever order it says it in (`SAID_BYTES`), then over its text.
     `expected` is what the checks say of it if it is new, where that was found out beforehand.
     """
 
@@ -60,37 +60,103 @@ class Refusal:
     id: UUID | None = None
 
 
+class _Read(NamedTuple):
+    """A record that was parsed, and its text as it is stored: names sorted, no white space."""
+
+    payload: dict[str, Any]
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the records of a variant are read; `stamp` is what else decides what becomes of one."""
+
+    mapping: CompiledMapping[Any]
+    connection: UUID
+    about: Mapping[str, Any]
+    stamp: bytes
+
+    @property
+    def kind(self) -> str:
+        """What the entities are."""
+        kind: str = self.mapping.entity.kind
+        return kind
+
+    def recognise(self, text: bytes) -> Draft | None:
+        """Tell what a record is about without parsing it, if that can be told."""
+        named = self.mapping.identify_unread(text, **self.about)
+        return self.draft(named, text) if named else None
+
+    def draft(self, named: str | None, text: bytes) -> Draft:
+        """A draft of the record that was named so."""
+        id = entity_uuid(self.connection, self.kind, named) if named else None
+        return Draft(id, self.kind, self.hash(text, TEXT_BYTES), text, self)
+
+    def hash(self, text: bytes, size: int) -> bytes:
+        """A hash of a text, with all else that decides what becomes of it."""
+        return blake2b(text + self.stamp, digest_size=size).digest()
+
+    def read(self, record: Any) -> _Read | Refusal:
+        """Parse a record, or take one that is no text, and write it as it is stored."""
+        payload, kind = record, self.kind
+        if isinstance(record, bytes):
+            try:
+                payload = read_json(record)
+            except ValueError:
+                return Refusal(kind, "record", "is not JSON, or nested too deeply", None)
+        if not isinstance(payload, dict):
+            return Refusal(kind, "record", f"is not an object but {type(payload).__name__}", None)
+        payload = self.mapping.clean(payload)
+        try:
+            raw = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+        except TypeError:
+            return Refusal(kind, "record", "holds text or a value that JSON does not allow", None)
+        if len(raw) > MAX_RECORD_BYTES:
+            return Refusal(kind, "record", f"is larger than {MAX_RECORD_BYTES // 1024} KiB", None)
+        if may_hold_nul(raw):  # before mapping, so that no id, name or value holds one either
+            raw = without_nul(raw).encode()
+            payload = orjson.loads(raw)
+        return _Read(payload, raw)
+
+
 @dataclass(slots=True, eq=False)
 class Draft:
-    """A record as its JSON text, whose entity it is (`None`: no id can be told), and the hash that tells whether it changed."""
+    """A record as its JSON text, whose entity it is (`None`: no id can be told), and the hash that tells whether the text is as it was."""
 
     id: UUID | None
     kind: str
     hash: bytes
-    raw: bytes = dataclasses.field(repr=False)
-    apply: Callable[[dict[str, Any]], Entity | Rejected | None] = dataclasses.field(repr=False)
+    text: bytes = dataclasses.field(repr=False)
+    form: _Form | None = dataclasses.field(repr=False)
     _made: tuple[Candidate | Refusal | None] | None = dataclasses.field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, id: UUID | None, kind: str, hash: bytes, made: Candidate | Refusal | None) -> Draft:
+        """A draft of which it is known what becomes."""
+        return cls(id, kind, hash, b"", None, (made,))
 
     @property
     def made(self) -> Candidate | Refusal | None:
         """What the mapping makes of the record, found once; `None` if it leaves it out."""
-        if self._made is None:
-            self.make(orjson.loads(self.raw))
+        if self._made is None and self.form:
+            self.make(self.form.read(self.text))
         return self._made[0] if self._made else None
 
-    def make(self, payload: dict[str, Any]) -> None:
-        """Map the record now that it is at hand, parsed; its text is not needed any more."""
-        self._made = (self._become(payload),)
-        self.raw = b""
+    def make(self, read: _Read | Refusal) -> None:
+        """Map the record now that it is at hand; its text is not needed any more."""
+        self._made = (dataclasses.replace(read, id=self.id) if isinstance(read, Refusal) else self._become(read),)
+        self.text = b""
 
-    def _become(self, payload: dict[str, Any]) -> Candidate | Refusal | None:
-        entity = self.apply(payload)
+    def _become(self, read: _Read) -> Candidate | Refusal | None:
+        assert self.form  # noqa: S101  only of others it is known already what becomes
+        entity = self.form.mapping.apply(read.payload, **self.form.about)
         if entity is None:
             return None
         if isinstance(entity, Rejected):
-            return Refusal(self.kind, entity.field, entity.reason, payload, self.id)
+            return Refusal(self.kind, entity.field, entity.reason, read.payload, self.id)
         assert self.id  # noqa: S101  an entity has the external id that its draft was named by
-        return Candidate(self.id, entity, self.hash, self.raw.decode(), data_of(entity))
+        said = self.form.hash(read.raw, SAID_BYTES)
+        return Candidate(self.id, entity, said + self.hash, read.raw.decode(), data_of(entity))
 
 
 @dataclass
@@ -131,10 +197,15 @@ def draft(
     options: Mapping[str, Any],
     all_new: bool = False,
 ) -> list[Draft | Refusal]:
-    """Tell what each record of a batch is about, in their order; those that are unread are read now, and mapped if `all_new`."""
+    """Tell what each record of a batch is about, in their order; if `all_new`, they are read and mapped now."""
     settings = orjson.dumps(options, option=orjson.OPT_SORT_KEYS)
-    stamps = {variant: revision + settings for variant, revision in operation.revisions.items()}
-    return [_draft_one(record, operation, connection, options, stamps, all_new) for record in records]
+    forms = {
+        variant: _Form(
+            mapping, connection, {"variant": variant, "options": options}, operation.revisions[variant] + settings
+        )
+        for variant, mapping in operation.mappings.items()
+    }
+    return [_draft_one(record, forms, all_new) for record in records]
 
 
 def hashes_of(drafts: Sequence[Draft | Refusal]) -> dict[UUID, bytes]:
@@ -156,44 +227,22 @@ def finish(drafts: Sequence[Draft | Refusal], known: Mapping[UUID, Known] | None
     return result
 
 
-def _draft_one(
-    record: Any,
-    operation: CompiledOperation,
-    connection: UUID,
-    options: Mapping[str, Any],
-    stamps: Mapping[str | None, bytes],
-    map_it: bool,
-) -> Draft | Refusal:
+def _draft_one(record: Any, forms: Mapping[str | None, _Form], map_it: bool) -> Draft | Refusal:
     payload, variant = (record.payload, record.variant) if isinstance(record, Record) else (record, None)
-    mapping = operation.mappings.get(variant)
-    if mapping is None:
+    form = forms.get(variant)
+    if form is None:
         told = f"is {variant!r}, which no mapping names" if variant else "is not named: yield Record(payload, variant)"
         return Refusal("unknown", "variant", told, None)
-    kind = mapping.entity.kind
-    if isinstance(payload, bytes):
-        try:
-            payload = read_json(payload)
-        except ValueError:
-            return Refusal(kind, "record", "is not JSON, or nested too deeply", None)
-    if not isinstance(payload, dict):
-        return Refusal(kind, "record", f"is not an object but {type(payload).__name__}", None)
-    payload = mapping.clean(payload)
-    try:
-        raw = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
-    except TypeError:
-        return Refusal(kind, "record", "holds text or a value that JSON does not allow", None)
-    if len(raw) > MAX_RECORD_BYTES:
-        return Refusal(kind, "record", f"is larger than {MAX_RECORD_BYTES // 1024} KiB", None)
-    if may_hold_nul(raw):  # before mapping, so that no id, name or value holds one either
-        raw = without_nul(raw).encode()
-        payload = orjson.loads(raw)
-    about: dict[str, Any] = {"variant": variant, "options": options}
-    named = mapping.identify(payload, **about)
-    digest = blake2b(raw + stamps[variant], digest_size=16).digest()
-    id = entity_uuid(connection, kind, named) if named else None
-    made = Draft(id, kind, digest, raw, partial(mapping.apply, **about))
+    text = payload if isinstance(payload, bytes) and not form.mapping.drop else None  # what is dropped leaves no trace
+    if text and not map_it and (recognised := form.recognise(text)):
+        return recognised
+    read = form.read(payload)
+    if isinstance(read, Refusal):
+        return read
+    named = form.mapping.identify(read.payload, **form.about)
+    made = form.draft(named, text or read.raw)
     if map_it:
-        made.make(payload)
+        made.make(read)
     return made
 
 

@@ -50,6 +50,12 @@ _VERDICT = (
     "WHEN jsonb_path_exists(outcomes, '$.*[0] ? (@ == \"unknown\")') THEN 'unknown' ELSE 'pass' END"
 )
 
+SAID_BYTES, TEXT_BYTES = 16, 8
+"""The parts of an entity's hash: of what its record said, whatever order it was said in, and of the text itself.
+
+By the latter a record that has not changed is recognised without being read; by the former one that is only written otherwise.
+"""
+
 # No foreign keys on what pages write in bulk, here, in evidence, findings and the outbox: each would cost a look-up and a row lock
 # for every row, and the rows that they would name are written or locked by the very same transaction, and never deleted.
 _FILTERED = [
@@ -147,7 +153,7 @@ _OVERWRITE = (
 
 
 async def look_up(work: Work, hashes: Mapping[UUID, bytes], *, now: datetime) -> dict[UUID, Known]:
-    """Those of some entities that are not stored with these hashes, or are to be judged anew by now.
+    """Those of some entities that are not stored with these hashes of their texts, or are to be judged anew by now.
 
     The limit keeps the plan right on a table without statistics: each row is looked up by its id.
     """
@@ -157,11 +163,12 @@ async def look_up(work: Work, hashes: Mapping[UUID, bytes], *, now: datetime) ->
              FROM unnest($1::uuid[], $2::bytea[]) AS wanted(id, hash) LEFT JOIN LATERAL (
                   SELECT CASE WHEN removed_at IS NULL THEN hash ELSE '' END AS hash, outcomes, judge_at
                     FROM entities WHERE entities.id = wanted.id AND org_id = $3 LIMIT 1) AS stored ON true
-            WHERE stored.hash IS DISTINCT FROM wanted.hash OR stored.judge_at <= $4""",
+            WHERE substring(stored.hash FROM $5) IS DISTINCT FROM wanted.hash OR stored.judge_at <= $4""",
         list(hashes),
         list(hashes.values()),
         to_uuid(work.org_id, "org"),
         now,
+        SAID_BYTES + 1,
     )
     return {row["id"]: Known(row["hash"], parsed(row["outcomes"] or "{}"), row["judge_at"]) for row in rows}
 
