@@ -17,7 +17,7 @@ from tests.api.shapes import Scene
 from tieline.access.roles import Role
 from tieline.app import Tieline, running
 from tieline.cli.progress import working
-from tieline.cli.serve import quiet_server
+from tieline.cli.server import quiet_server
 from tieline.flows.members import invite_member
 from tieline.flows.organizations import create_organization
 from tieline.flows.parts import Parts

@@ -31,7 +31,7 @@ from tests.oauth.conftest import acme
 from tieline.access.actor import acting_as
 from tieline.api.app import create_api
 from tieline.catalog import compile_catalog
-from tieline.cli.serve import quiet_server
+from tieline.cli.server import quiet_server
 from tieline.connect.app import add_connect
 from tieline.flows.connect_sessions import Made, Offer, create_session
 from tieline.flows.organizations import create_organization

@@ -18,6 +18,7 @@ PRELOAD = [
     "tieline.app",
     "tieline.cli",
     "tieline.cli.serve",
+    "tieline.cli.server",
     "tieline.api.app",
     "tieline.web.app",
     "tieline.connect.app",

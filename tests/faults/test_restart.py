@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 from collections import Counter
@@ -25,6 +26,8 @@ from tieline.errors import SetupError
 from tieline.vault import LocalKeyRing, load_or_create
 
 RESTARTS = 3
+PAUSING = 200
+ASK = b"GET /healthz HTTP/1.1\r\nHost: tieline.example\r\n\r\n"
 
 
 async def test_a_run_whose_provider_hangs_is_handed_back_when_the_engine_stops(synced: Bench) -> None:
@@ -124,7 +127,10 @@ def environment(url: str, keys: Path, place: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def load(url: str, key: str, connection: str) -> AsyncIterator[Counter[int]]:
-    """Four who ask all the time, two on connections that they keep and two on a new one for each request; their answers' statuses."""
+    """Four who ask all the time, two on connections that they keep and two on a new one for each request; their answers' statuses.
+
+    They try nothing twice, though proxies would: whoever asks again within the drain is told that the line closes, and need not.
+    """
     answered: Counter[int] = Counter()
     over = asyncio.Event()
 
@@ -143,6 +149,73 @@ async def load(url: str, key: str, connection: str) -> AsyncIterator[Counter[int
             yield answered
         finally:
             over.set()
+
+
+@pytest.mark.slow
+async def test_clients_whose_next_request_comes_as_the_drain_ends_get_their_answers(
+    database_of_its_own: str, place: Path
+) -> None:
+    keys = place / "keys-of-the-drained.json"
+    load_or_create(keys, may_create=True)
+    arguments = ("serve", "--role", "api", "--drain", "0.1")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        over, answered = asyncio.Event(), Counter[str]()
+
+        async def serve(number: int) -> Serving:
+            started = start(
+                listener, place / f"said-{number}", environment(database_of_its_own, keys, place), *arguments
+            )
+            await started.until("Ctrl-C ends it")
+            return started
+
+        serving = [await serve(0)]
+        async with asyncio.TaskGroup() as group:
+            for _ in range(PAUSING):
+                group.create_task(ask_now_and_then(listener.getsockname(), over, answered))
+            for number in range(1, 1 + RESTARTS):
+                begun = answered.total()
+                serving.append(await serve(number))
+                await eventually(lambda begun=begun: more(answered, begun + 2 * PAUSING))
+                assert await serving.pop(0).stop() == 0
+            over.set()
+        assert await serving.pop().stop() == 0
+        assert set(answered) == {"answered"}
+
+
+async def ask_now_and_then(address: tuple[str, int], over: asyncio.Event, answered: Counter[str]) -> None:
+    """Ask, and pause for about as long as a drain takes.
+
+    As proxies do, it looks at an idle line before it asks again, and asks in the same moment: a client that waits in between may find the
+    line closed, whatever the server does, and has to ask twice (RFC 9112 §9.3.1).
+    """
+    loop, line = asyncio.get_running_loop(), None
+    while not over.is_set():
+        if line and has_ended(line):
+            line = line.close()
+        if line is None:
+            line = socket.socket()
+            line.setblocking(False)
+            await loop.sock_connect(line, address)
+        answer = b""
+        try:
+            line.send(ASK)
+            while b"alive" not in answer:
+                answer += await loop.sock_recv(line, 65_536) or b"alive, but silent"
+        except ConnectionError as error:
+            answer = repr(error).encode()
+        answered["answered" if answer.startswith(b"HTTP/1.1 200 ") else answer.decode()] += 1
+        if b"connection: close" in answer or not answer.startswith(b"HTTP"):
+            line = line.close()
+        await asyncio.sleep(random.uniform(0.05, 0.6))
+    if line:
+        line.close()
+
+
+def has_ended(line: socket.socket) -> bool:
+    try:
+        return not line.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
 
 
 async def test_a_server_that_was_told_to_stop_says_so_and_serves_on_until_the_last(

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tieline.cli.serve import quiet_server
+from tieline.cli.server import quiet_server
 
 if TYPE_CHECKING:
     from tieline.cli.session import Running

@@ -20,9 +20,6 @@ from tieline.cli.show import say, warn
 from tieline.errors import SetupError
 
 if TYPE_CHECKING:
-    import uvicorn
-    from starlette.types import ASGIApp
-
     from tieline.cli.session import Running
 
 _FIRST_HANDED_OVER = 3
@@ -77,6 +74,8 @@ async def serve(
     SIGTERM loses no request: the process says that it is not ready, takes no more connections if others share its socket, closes
     each connection with its next answer, and after `drain` seconds those that have nothing to say. Meanwhile the workers end.
     """
+    from tieline.cli.server import quiet_server
+
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         tieline = await stack.enter_async_context(session.open(settings, role="server"))
@@ -94,11 +93,7 @@ async def serve(
 
         async def wind_down() -> None:
             await stopping.wait()
-            if shared:
-                for one in server.servers:
-                    one.close()
-            await asyncio.sleep(drain)
-            server.should_exit = True
+            await server.drain(drain, shared=shared)
 
         with on_signal(stop):
             await _greet(tieline, listener)
@@ -132,6 +127,8 @@ async def _metrics_served(tieline: Running) -> AsyncIterator[str]:
     if settings.metrics_port is None:
         yield ""
         return
+    from tieline.cli.server import quiet_server
+
     with listening(settings.metrics_host, settings.metrics_port, option="--metrics-port") as listener:
         server = quiet_server(tieline.metrics())
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -140,23 +137,6 @@ async def _metrics_served(tieline: Running) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await serving
-
-
-def quiet_server(api: ASGIApp) -> uvicorn.Server:
-    """A server without a log of its own, which would show queries: what people bring back from a provider is secret."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """A server that leaves the signals to us, who have more to stop than it."""
-
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            """Capture none."""
-            yield
-
-    config = uvicorn.Config(api, log_config=None, access_log=False, server_header=False, ws="none")
-    config.timeout_graceful_shutdown = 10
-    return Server(config)
 
 
 async def _greet(tieline: Running, listener: socket.socket) -> None:
