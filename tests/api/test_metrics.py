@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -13,6 +16,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from tests.api.conftest import Newcomer
 from tests.api.shapes import SANDBOX_TOKEN, Scene
+from tests.test_deploy import PROMTOOL, with_promtool
 from tests.tracing import shown, tracing
 
 from tieline.api.metrics import create_metrics
@@ -21,6 +25,7 @@ from tieline.flows.parts import Parts
 from tieline.flows.readings import KEPT_FOR, Readings
 from tieline.store.db import Db
 
+DEPLOY = Path(__file__).parents[2] / "deploy"
 TOKEN = "prometheus-reads-with-this"
 As = Callable[[str], httpx2.AsyncClient]
 
@@ -101,6 +106,34 @@ async def test_the_metrics_tell_of_a_sync_in_few_words(as_: As, scene: Scene, pa
     assert not re.search(r"org_\w{26}|conn_\w{26}|run_0|://|127\.0\.0\.1|Larkfield|@", "\n".join(told))
     assert SANDBOX_TOKEN not in text
     assert scene.org_id not in text
+
+
+async def test_what_alerts_and_the_dashboard_name_is_there(as_: As, scene: Scene, app: FastAPI, tmp_path: Path) -> None:
+    app.state.readings = Readings(app.state.parts, role="server", data_dir=tmp_path)
+    text = (await as_("operator").get("/metrics")).text
+    there = set()
+    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE):
+        there |= {f"{name}_{part}" for part in ("bucket", "count", "sum")} if kind == "histogram" else {name}
+
+    for file in ("grafana/tieline.json", "prometheus/alerts.yml", "prometheus/alerts.test.yml"):
+        named = set(re.findall(r"\b(?:tieline|process)_\w+\b", (DEPLOY / file).read_text())) - {"tieline_platform_"}
+        assert len(named) > 10
+        assert named <= there
+
+
+async def test_what_alerts_look_out_for_is_0_before_it_happens(as_: As, scene: Scene) -> None:
+    told = values((await as_("operator").get("/metrics")).text)
+    assert told['tieline_platform_runs_total{outcome="held",provider="sandbox"}'] == 0
+    assert told['tieline_platform_connections{provider="sandbox",status="suspended"}'] == 0
+    assert told['tieline_vault_operations_total{operation="open",outcome="missing"}'] == 0
+
+
+@with_promtool
+async def test_prometheus_takes_the_metrics(as_: As, scene: Scene) -> None:
+    text = (await as_("operator").get("/metrics")).content
+    assert PROMTOOL
+    done = await asyncio.to_thread(subprocess.run, [PROMTOOL, "check", "metrics"], input=text, capture_output=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 async def test_a_path_is_told_by_its_template(as_: As, scene: Scene) -> None:

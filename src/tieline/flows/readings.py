@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -103,21 +103,29 @@ async def _look_at_rows(parts: Parts, work: SystemWork) -> list[Reading]:
         if check_id in severity:  # else its provider is not installed any more
             failing[severity[check_id]] += entities
     found = [of.FAILING.reading(count, severity=name) for name, count in failing.items()]
-    found += [
-        of.CONNECTIONS.reading(count, provider=provider, status=status)
-        for provider, status, count in await count_everywhere(work)
+    standing = {(provider, status): count for provider, status, count in await count_everywhere(work)}
+    return [
+        *found,
+        *_tell_all(of.CONNECTIONS, "status", standing),
+        *_tell_runs(await sum_run_tallies(work)),
+        of.DATABASE_SIZE.reading(await work.size()),
     ]
-    return [*found, *_tell_runs(await sum_run_tallies(work)), of.DATABASE_SIZE.reading(await work.size())]
 
 
 def _tell_runs(tallies: list[RunTally]) -> Iterator[Reading]:
     records: dict[tuple[str, str], int] = {}
     for one in tallies:
-        yield of.RUNS.reading(one.runs, provider=one.provider, outcome=one.outcome)
         for verdict, count in one.verdicts.items():
             records[one.provider, verdict] = records.get((one.provider, verdict), 0) + count
-    for (provider, verdict), count in records.items():
-        yield of.RECORDS.reading(count, provider=provider, verdict=verdict)
+    yield from _tell_all(of.RUNS, "outcome", {(one.provider, one.outcome): one.runs for one in tallies})
+    yield from _tell_all(of.RECORDS, "verdict", records)
+
+
+def _tell_all(gauge: of.Gauge, label: str, counts: Mapping[tuple[str, str], int]) -> Iterator[Reading]:
+    """The counts by provider and label, and 0 where there is none: Prometheus does not see a series grow that begins with its first 1."""
+    for provider in sorted({provider for provider, _ in counts}):
+        for value in sorted(gauge.labels[label].values | {seen for whose, seen in counts if whose == provider}):
+            yield gauge.reading(counts.get((provider, value), 0), **{"provider": provider, label: value})
 
 
 def _seconds(since: datetime | None, now: datetime) -> float:
