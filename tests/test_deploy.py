@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-PROMETHEUS = Path(__file__).parents[1] / "deploy/prometheus"
+DEPLOY = Path(__file__).parents[1] / "deploy"
 PROMTOOL = shutil.which("promtool")
 with_promtool = pytest.mark.skipif(
     not PROMTOOL, reason="promtool, which comes with Prometheus (Debian: prometheus), is not installed"
@@ -18,7 +19,7 @@ with_promtool = pytest.mark.skipif(
 
 
 def read(file: str) -> Any:
-    return yaml.safe_load((PROMETHEUS / file).read_text())
+    return yaml.safe_load((DEPLOY / "prometheus" / file).read_text())
 
 
 def test_each_alert_is_tried_where_it_must_be_said_and_where_it_must_not() -> None:
@@ -31,10 +32,29 @@ def test_each_alert_is_tried_where_it_must_be_said_and_where_it_must_not() -> No
 
 
 @with_promtool
+def test_prometheus_can_read_each_query_of_the_dashboard(tmp_path: Path) -> None:
+    board = json.loads((DEPLOY / "grafana/tieline.json").read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    filled = [one.replace("$__rate_interval", "5m").replace("$job", ".*").replace("$provider", ".*") for one in asked]
+    rules = [{"record": f"query_{number}", "expr": query} for number, query in enumerate(filled)]
+    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+
+    assert len(rules) > 20
+    assert not any("$" in query for query in filled)
+    promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "queries.yml"))
+
+
+@with_promtool
 @pytest.mark.parametrize(
     "arguments", [("check", "rules", "--lint=all", "--lint-fatal", "alerts.yml"), ("test", "rules", "alerts.test.yml")]
 )
 def test_prometheus_says_the_alerts_as_they_are_meant(arguments: tuple[str, ...]) -> None:
+    promtool(*arguments)
+
+
+def promtool(*arguments: str) -> None:
     assert PROMTOOL
-    done = subprocess.run([PROMTOOL, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [PROMTOOL, *arguments], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr

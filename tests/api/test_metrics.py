@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from tests.api.conftest import Newcomer
 from tests.api.shapes import SANDBOX_TOKEN, Scene
-from tests.test_deploy import PROMTOOL, with_promtool
+from tests.test_deploy import DEPLOY, PROMTOOL, with_promtool
 from tests.tracing import shown, tracing
 
 from tieline.api.metrics import create_metrics
@@ -25,7 +25,6 @@ from tieline.flows.parts import Parts
 from tieline.flows.readings import KEPT_FOR, Readings
 from tieline.store.db import Db
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
 TOKEN = "prometheus-reads-with-this"
 As = Callable[[str], httpx2.AsyncClient]
 
