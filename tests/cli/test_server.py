@@ -217,6 +217,28 @@ async def test_a_drain_closes_what_was_idle_all_the_time_and_leaves_as_long_to_w
         assert made.should_exit
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_connects_as_the_last_is_accepted_is_answered_or_left_to_who_listens_too(turns: int) -> None:
+    made = quiet_server(answer)
+    async with asyncio.timeout(30):
+        with socket.create_server(("127.0.0.1", 0)) as listener, listener.dup() as others:
+            serving = asyncio.create_task(made.serve(sockets=[listener]))
+            while not made.started:
+                await asyncio.sleep(0)
+            client = Client(listener.getsockname()[1])
+            with client.line:
+                client.send(ASK)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await made.drain(0.2, shared=True)
+                others.setblocking(False)
+                try:
+                    others.accept()[0].close()
+                except BlockingIOError:
+                    assert await client.answered() == b"200"
+            await serving
+
+
 async def test_a_server_that_is_told_to_end_before_it_has_begun_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_LOOK", 0.001)
     made = quiet_server(answer)

@@ -48,16 +48,22 @@ class Server(uvicorn.Server):
         while not self.started:  # noqa: ASYNC110  a signal may come before, and uvicorn tells by a flag alone
             await asyncio.sleep(_LOOK)
         if shared:
-            self._close_listeners()
+            await self._accept_no_more()
         for _ in range(enough):
             await self._look(enough)
-        self._close_listeners()
+        await self._accept_no_more()
         for _ in range(min(enough, _LATE)):
             if self.server_state.connections:
                 await self._look(enough)
         self.should_exit = True
 
-    def _close_listeners(self) -> None:
+    async def _accept_no_more(self) -> None:
+        """Close the listeners, a turn after they were last looked at: asyncio would drop what it has accepted and not set up yet (cpython#109564)."""
+        loop = asyncio.get_running_loop()
+        for listener in [listener for one in self.servers for listener in one.sockets]:
+            with suppress(NotImplementedError):  # Windows
+                loop.remove_reader(listener.fileno())
+        await asyncio.sleep(0)
         for one in self.servers:
             one.close()
 
