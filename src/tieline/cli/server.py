@@ -1,8 +1,9 @@
 """The HTTP server: uvicorn, which leaves the signals to us and closes a client's line between two requests only.
 
 Any server may close a line that is idle, and a client that sends its next request in that very moment gets no answer (RFC 9112 §9.5). What a
-server can do is to keep this moment short and rare. Ours therefore reads what has arrived before it closes, answers a request that has
-begun to arrive, tells who asks during its last seconds that the line closes with the answer, and then closes in two steps (§9.6).
+server can do is to keep this moment short and rare. Ours therefore drops nobody whom it has accepted, reads what has arrived before it
+closes, answers a request that has begun to arrive, tells who asks during its last seconds that the line closes with the answer, and then
+closes in two steps (§9.6).
 """
 
 from __future__ import annotations
