@@ -13,10 +13,12 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from fastapi import FastAPI
 from hypothesis import settings
 from tests.emulators.emulate import Emulated, MissingCounterpartError, start_emulate
 from tests.emulators.oidc import oidc, oidc_for_all  # noqa: F401  fixtures
 
+from tieline.api.app import create_api
 from tieline.catalog import load_catalog
 from tieline.clock import SystemClock
 from tieline.flows.parts import Parts
@@ -125,6 +127,12 @@ def parts(db: Db, ring: LocalKeyRing) -> Parts:
 def make_organization(db: Db) -> Callable[[], object]:
     """Make further organizations."""
     return lambda: new_organization(db)
+
+
+@pytest.fixture(scope="session")
+def assembled(database_url: str, ring: LocalKeyRing) -> FastAPI:
+    """The API; a test that uses it gives `state` its own parts. Putting it together takes longer than most tests."""
+    return create_api(parts_of(Db(database_url), ring), ring)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from tests.audit.conftest import House
 from tests.audit.recipes import RECIPES, Scene
 from tests.canaries import sightings
 
-from tieline.api.app import create_api
 from tieline.catalog import compile_catalog
 from tieline.flows.api_keys import create_api_key
 from tieline.flows.audit import sign_checkpoints, verify
@@ -37,17 +36,17 @@ Route = tuple[str, str, str]
 
 
 @pytest.fixture
-async def scene(house: House, ring: LocalKeyRing) -> AsyncIterator[Scene]:
+async def scene(house: House, ring: LocalKeyRing, assembled: FastAPI) -> AsyncIterator[Scene]:
     async with playing() as url:
         parts = house.parts = replace(
             house.parts, catalog=compile_catalog([acme], []), policy=AddressPolicy.parse("127.0.0.1")
         )
         made = await create_api_key(parts, house.org_id, ring.api_key_pepper, name="operator", role="operator")
-        app = create_api(parts, ring)
+        assembled.state.parts = parts
         headers = {"X-API-Key": made.plain}
-        transport = httpx2.ASGITransport(app)
+        transport = httpx2.ASGITransport(assembled)
         async with httpx2.AsyncClient(transport=transport, base_url="http://tieline.test", headers=headers) as client:
-            yield Scene(house, made.row.id, client, url, app, ring)
+            yield Scene(house, made.row.id, client, url, assembled, ring)
 
 
 def changing_routes(app: FastAPI) -> list[Route]:

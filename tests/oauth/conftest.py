@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from tests.consent import address_in, agree
 from tests.emulators.oidc import Oidc
 
 from tieline.access.api_keys import create_key
 from tieline.access.roles import Role
-from tieline.api.app import create_api
 from tieline.catalog import compile_catalog
 from tieline.clock import SetClock, SystemClock
 from tieline.flows.organizations import create_organization
@@ -160,7 +160,7 @@ def redirects(oidc: Oidc) -> Iterator[Oidc]:
 
 
 @pytest.fixture
-async def world(db: Db, ring: LocalKeyRing, redirects: Oidc) -> World:
+async def world(db: Db, ring: LocalKeyRing, redirects: Oidc, assembled: FastAPI) -> World:
     """A Tieline with an app at the OpenID server for two of its providers."""
     clock = SetClock(SystemClock().now())
     parts = Parts(
@@ -175,7 +175,8 @@ async def world(db: Db, ring: LocalKeyRing, redirects: Oidc) -> World:
         public_url=PUBLIC,
         return_origins=frozenset({HOST_APP}),
     )
-    return World(parts, clock, ring, redirects, create_api(parts, ring))
+    assembled.state.parts = parts
+    return World(parts, clock, ring, redirects, assembled)
 
 
 @pytest.fixture
