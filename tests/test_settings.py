@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tieline.environment import PREFIX
 from tieline.errors import SetupError
-from tieline.settings import PREFIX, Settings, describe_settings, read_settings, variable_of
+from tieline.settings import Settings, describe_settings, read_settings, variable_of
 
 URL = "postgresql://tieline:hunter2@db.internal/tieline"
 

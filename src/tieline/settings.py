@@ -19,14 +19,12 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tieline.environment import HOST, OAUTH, PREFIX, read_families, read_files, refuse_misspelt, refused, unknown
 from tieline.errors import Invalid, SetupError
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.auth import OAuthApp
 from tieline.sdk.entities import KINDS
 
-PREFIX = "TIELINE_"
-OAUTH = f"{PREFIX}OAUTH_"
-HOST = f"{PREFIX}HOST_"
 LONGEST_HISTORY = 36_500
 """Days: a century, beyond which dates are not reckoned with."""
 _FAMILIES = {"oauth_apps": f"{OAUTH}<PROVIDER>_<FIELD>", "hosts": f"{HOST}<PROVIDER>_<NAME>"}
@@ -235,7 +233,7 @@ class Settings(BaseSettings):
         known = {_spelt(slug): slug for slug in slugs}
         for name in self.oauth_apps:
             if name not in known:
-                raise _unknown(f"{OAUTH}{name}_…", [f"{OAUTH}{one}_…" for one in known], "no provider is called so")
+                raise unknown(f"{OAUTH}{name}_…", [f"{OAUTH}{one}_…" for one in known], "no provider is called so")
         return {known[name]: app for name, app in self.oauth_apps.items()}
 
     def hosts_by_provider(self, declared: Mapping[str, Collection[str]]) -> dict[str, dict[str, str]]:
@@ -244,7 +242,7 @@ class Settings(BaseSettings):
         found: dict[str, dict[str, str]] = {}
         for variable, address in self.hosts.items():
             if variable not in known:
-                raise _unknown(f"{HOST}{variable}", [f"{HOST}{one}" for one in known], "no provider has such a host")
+                raise unknown(f"{HOST}{variable}", [f"{HOST}{one}" for one in known], "no provider has such a host")
             slug, name = known[variable]
             found.setdefault(slug, {})[name] = self._checked_host(f"{HOST}{variable}", address)
         return found
@@ -266,13 +264,13 @@ def variable_of(field: str) -> str:
 
 def read_settings(**given: Any) -> Settings:
     """The settings in force; `given` wins over the environment. Raises `SetupError` that names each bad setting."""
-    _refuse_misspelt()
+    refuse_misspelt(Settings.model_fields)
     try:
-        return Settings(**(_from_files() | _about_providers() | given))
+        return Settings(**(read_files(Settings.model_fields) | read_families() | given))
     except RuntimeError:
         raise SetupError(f"There is no home directory, so {PREFIX}DATA_DIR must be set") from None
     except ValidationError as error:
-        raise _refused(error, lambda where: PREFIX + ".".join(where).upper()) from None
+        raise refused(error, PREFIX) from None
 
 
 def describe_settings(settings: Settings) -> list[dict[str, Any]]:
@@ -309,66 +307,6 @@ def _values_of(settings: Settings, field: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{HOST}{name}", address) for name, address in settings.hosts.items())
     else:
         yield variable_of(field), getattr(settings, field) or "" if field in _FAMILIES else getattr(settings, field)
-
-
-def _about_providers() -> dict[str, Any]:
-    """The two families, as they stand in the environment; raises `SetupError` for a field that no app has."""
-    apps: dict[str, dict[str, str]] = {}
-    hosts: dict[str, str] = {}
-    for variable in sorted(name.upper() for name in os.environ):
-        stem = variable.removesuffix("_FILE")
-        if not stem.startswith((OAUTH, HOST)) or not (value := _read(variable)):
-            continue
-        if stem.startswith(HOST):
-            hosts[stem.removeprefix(HOST)] = value
-        else:
-            provider, field = _app_field(stem)
-            apps.setdefault(provider, {})[field] = value.replace("\\n", "\n") if field == "private_key" else value
-    return {name: found for name, found in (("oauth_apps", _made(apps)), ("hosts", hosts)) if found}
-
-
-def _app_field(variable: str) -> tuple[str, str]:
-    """Provider and field of an app's variable."""
-    name = variable.removeprefix(OAUTH)
-    for field in OAuthApp.model_fields:
-        provider = name.removesuffix(f"_{field.upper()}")
-        if provider and provider != name:
-            return provider, field
-    provider = name.partition("_")[0]
-    raise _unknown(
-        variable, [f"{OAUTH}{provider}_{field.upper()}" for field in OAuthApp.model_fields], "an app has no such field"
-    )
-
-
-def _made(apps: Mapping[str, Mapping[str, str]]) -> dict[str, OAuthApp]:
-    made = {}
-    for provider, fields in apps.items():
-        try:
-            made[provider] = OAuthApp.model_validate(fields)
-        except ValidationError as error:
-            raise _refused(error, lambda where, of=provider: f"{OAUTH}{of}_{'_'.join(where).upper()}") from None
-    return made
-
-
-def _read(variable: str) -> str:
-    """The value of a variable, or of the file that it names."""
-    value = next(one for name, one in os.environ.items() if name.upper() == variable)
-    return _read_file(variable, value) if value and variable.endswith("_FILE") else value
-
-
-def _refused(error: ValidationError, named: Any) -> SetupError:
-    """What pydantic found wrong, by variable, and no value."""
-    told = "; ".join(
-        f"{named([str(part) for part in one['loc']])}: {one['msg']}"
-        for one in error.errors(include_input=False, include_url=False, include_context=False)
-    )
-    return SetupError(told, advice="Correct the environment; `tieline settings` explains each setting.")
-
-
-def _unknown(variable: str, known: Collection[str], why: str) -> SetupError:
-    near = get_close_matches(variable, known, 1, 0.6)
-    advice = f"Did you mean {near[0]}?" if near else "`tieline providers` shows those there are."
-    return SetupError(f"{variable} is not a setting: {why}", advice=advice)
 
 
 def _spelt(*names: str) -> str:
@@ -409,34 +347,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _from_files() -> dict[str, Any]:
-    """Settings whose value is in a file named by `TIELINE_<NAME>_FILE`."""
-    found = {}
-    for name in Settings.model_fields:
-        variable = f"{PREFIX}{name.upper()}_FILE"
-        if path := os.environ.get(variable):
-            found[name] = _read_file(variable, path)
-    return found
-
-
-def _read_file(variable: str, path: str) -> str:
-    try:
-        content = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise SetupError(f"{variable} names a file that cannot be read") from None
-    if not content:
-        raise SetupError(f"{variable} names an empty file")
-    return content
-
-
-def _refuse_misspelt() -> None:
-    """A variable that is almost a setting would be ignored in silence, and something else be in force."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    for name in sorted(os.environ):
-        stem = name.removesuffix("_FILE")
-        if not name.startswith(PREFIX) or name.startswith((OAUTH, HOST)) or stem in known:
-            continue
-        if near := get_close_matches(stem, known, 1, 0.9):
-            raise SetupError(f"{name} is not a setting; {near[0]} is")
