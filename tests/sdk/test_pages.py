@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline.errors import Forbidden, RateLimited, Unauthorised, Unexpected
-from tieline.sdk.pages import (
+from tieline.sdk.answers import dig
+from tieline.sdk.graphql import GraphQL
+from tieline.sdk.pages import walk
+from tieline.sdk.paginators import (
     AwsToken,
     Cursor,
-    GraphQL,
     LinkHeader,
     NextLink,
     Offset,
@@ -24,8 +26,6 @@ from tieline.sdk.pages import (
     PageToken,
     Paginator,
     SinglePage,
-    dig,
-    walk,
 )
 
 ITEMS = [{"id": n} for n in range(1, 8)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tieline.sdk.pages import dig
+from tieline.sdk.answers import dig
 from tieline.sdk.unread import Cut, cut, reader_of
 
 SCALARS = (

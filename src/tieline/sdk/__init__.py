@@ -57,13 +57,13 @@ from tieline.sdk.entities import (
     Severity,
     Vulnerability,
 )
+from tieline.sdk.graphql import GraphQL
 from tieline.sdk.http import JSON, Answer
 from tieline.sdk.limits import GITHUB, LINEAR, OKTA, RateHeaders
 from tieline.sdk.mapping import Mapping
-from tieline.sdk.pages import (
+from tieline.sdk.paginators import (
     AwsToken,
     Cursor,
-    GraphQL,
     LinkHeader,
     NextLink,
     Offset,

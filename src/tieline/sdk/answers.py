@@ -189,6 +189,16 @@ def read_json(body: bytes) -> JSON:
     return _clean(value) if b"\\" in body and b"\\u0000" in body else value  # one byte is found much faster than six
 
 
+def dig(value: JSON, path: str) -> JSON:
+    """What is at a dotted name, or `None`; a key that itself holds dots is found too."""
+    if not isinstance(value, dict):
+        return None
+    if path in value:
+        return value[path]
+    head, dot, tail = path.partition(".")
+    return dig(value.get(head), tail) if dot else None
+
+
 async def read_body(response: httpx2.Response, *, most: int) -> bytes:
     """Read a body of at most `most` bytes, packed and unpacked.
 

@@ -19,7 +19,8 @@ from tieline.errors import ProviderError, Unexpected
 from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.http import JSON, RAISE, Answer, Http
 from tieline.sdk.limits import Wait
-from tieline.sdk.pages import Course, Page, Paginator, SinglePage, walk
+from tieline.sdk.pages import Course, Page, walk
+from tieline.sdk.paginators import Paginator, SinglePage
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -23,7 +23,7 @@ from tieline.sdk.context import Context
 from tieline.sdk.entities import Entity, Severity
 from tieline.sdk.limits import RateHeaders
 from tieline.sdk.mapping import Mapping
-from tieline.sdk.pages import Paginator
+from tieline.sdk.paginators import Paginator
 
 O = TypeVar("O", bound="Options")  # noqa: E741  O for options, as in Context[O]
 Reader = Callable[[Context[Any]], AsyncIterator[Any]]

@@ -6,7 +6,7 @@ from typing import Any
 
 from tieline.sdk import Context, Identified
 from tieline.sdk.answers import judge
-from tieline.sdk.pages import raise_graphql_errors
+from tieline.sdk.graphql import raise_graphql_errors
 
 PATH = "/graphql"
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from tieline.errors import Forbidden, Invalid
-from tieline.sdk.answers import judge
+from tieline.sdk.answers import dig, judge
 from tieline.sdk.auth.bearer import Bearer
 from tieline.sdk.auth.callback import check_callback, read_code
 from tieline.sdk.auth.client_auth import FIELDS, ClientAuth
@@ -22,7 +22,7 @@ from tieline.sdk.auth.credential import Credential, Grant
 from tieline.sdk.auth.id_token import verify_id_token
 from tieline.sdk.auth.kinds import Ask, AuthContext, Back, Further
 from tieline.sdk.auth.oauth2 import with_query
-from tieline.sdk.auth.token_answer import DEAD, Reading, dig
+from tieline.sdk.auth.token_answer import DEAD, Reading
 from tieline.sdk.auth.token_endpoint import TokenEndpoint, fill
 
 ADMINISTRATORS = frozenset({

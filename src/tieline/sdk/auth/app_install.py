@@ -15,14 +15,14 @@ from typing import Any
 from pydantic import Field
 
 from tieline.errors import Invalid, Suspended, Unauthorised, Unexpected
-from tieline.sdk.answers import Answer, judge
+from tieline.sdk.answers import Answer, dig, judge
 from tieline.sdk.auth.assertion import sign_jwt, times
 from tieline.sdk.auth.bearer import Bearer
 from tieline.sdk.auth.callback import check_callback, read_code
 from tieline.sdk.auth.credential import Credential, Grant
 from tieline.sdk.auth.kinds import Ask, AuthContext, Back, Further
 from tieline.sdk.auth.oauth2 import with_query
-from tieline.sdk.auth.token_answer import Reading, dig, read_grant
+from tieline.sdk.auth.token_answer import Reading, read_grant
 from tieline.sdk.auth.token_endpoint import TokenEndpoint
 
 _PAGE = 100

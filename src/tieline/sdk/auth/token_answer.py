@@ -18,7 +18,7 @@ import orjson
 from pydantic import SecretStr
 
 from tieline.errors import Forbidden, ProviderError, RateLimited, Unauthorised, Unavailable, Unexpected
-from tieline.sdk.answers import Answer, judge, read_json
+from tieline.sdk.answers import Answer, dig, judge, read_json
 from tieline.sdk.auth.credential import Grant
 
 LONGEST_LIFE = 10 * 365 * 86_400  # seconds; who says more does not mean it
@@ -150,15 +150,6 @@ def read_scopes(value: Any) -> tuple[str, ...] | None:
     told = tuple(dict.fromkeys(scope for scope in value if isinstance(scope, str) and scope))
     named = tuple(scope for scope in told if not scope.endswith("/.default"))
     return None if told and not named else named
-
-
-def dig(value: Any, path: str) -> Any:
-    """The value at a dotted name; `None` if there is none."""
-    for name in path.split("."):
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
 
 
 def _parse(answer: Answer) -> dict[str, Any] | None:
