@@ -29,8 +29,10 @@ from tieline.store.migrate import migrate
 from tieline.store.organizations import Organization, create_organization
 from tieline.vault import LocalKeyRing, Vault
 
-settings.register_profile("unhurried", deadline=None)  # a busy machine makes any example take long
-settings.load_profile("unhurried")
+# A busy machine makes any example take long, so none has a deadline. What a test asks for is a multiple of the profile's number.
+settings.register_profile("brief", deadline=None, max_examples=30)
+settings.register_profile("deep", deadline=None, max_examples=1_000)  # pytest --hypothesis-profile deep
+settings.load_profile("brief")
 
 # A shell's background job ignores interrupts, and so would all that is started here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -497,7 +497,7 @@ def cases(draw: st.DrawFn, check: Check) -> Case:
 
 
 @each_check
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 2)
 @given(data=st.data())
 def test_a_check_never_raises_and_answers_yes_no_or_nothing(check: Check, data: st.DataObject) -> None:
     case = data.draw(cases(check))
@@ -511,7 +511,7 @@ def test_a_check_never_raises_and_answers_yes_no_or_nothing(check: Check, data: 
 
 
 @each_check
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 2)
 @given(data=st.data())
 def test_an_answer_holds_until_the_time_that_asking_for_it_noted(check: Check, data: st.DataObject) -> None:
     case, watch = data.draw(cases(check)), Watch(NOW)
@@ -527,7 +527,7 @@ def test_an_answer_holds_until_the_time_that_asking_for_it_noted(check: Check, d
 
 
 @each_check
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 2)
 @given(data=st.data())
 def test_a_partial_reading_decides_nothing_that_a_whole_one_decides_otherwise(
     check: Check, data: st.DataObject
@@ -538,7 +538,7 @@ def test_a_partial_reading_decides_nothing_that_a_whole_one_decides_otherwise(
 
 
 @each_check
-@settings(max_examples=15)
+@settings(max_examples=settings().max_examples // 3)
 @given(data=st.data())
 def test_an_entity_of_which_nothing_is_told_neither_passes_nor_fails(check: Check, data: st.DataObject) -> None:
     told = data.draw(ENTITIES[check.kind])

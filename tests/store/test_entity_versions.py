@@ -214,7 +214,7 @@ ACTS: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
 
 
 @given(acts=st.lists(ACTS, min_size=1, max_size=9))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_time_of_any_story_is_as_it_was(database_url: str, acts: Sequence[tuple[str, dict[str, Any]]]) -> None:
     asyncio.run(live_through(database_url, acts))
 
