@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -94,9 +95,9 @@ async def test_a_child_that_worked_for_a_while_is_begun_anew_however_often_it_di
         await started(tmp_path, 6)
 
 
-def eventually(check: Callable[[], bool], tieline: Any) -> None:
+def eventually(check: Callable[[], bool]) -> None:
     while not check():
-        tieline("settings", "--json")
+        time.sleep(0.2)
 
 
 def children_of(pid: int) -> list[int]:
@@ -111,9 +112,9 @@ def test_several_worker_processes_carry_out_what_is_due_and_end_with_their_paren
     working = tieline.start("worker", "--processes", "2")
     working.until(lambda text: "2 worker processes" in text)
     company.connect(tieline)
-    eventually(lambda: {run["status"] for run in tieline("runs", "--json").json["items"]} == {"succeeded"}, tieline)
+    eventually(lambda: {run["status"] for run in tieline("runs", "--json").json["items"]} == {"succeeded"})
     children = children_of(working.pid)
     assert len(children) == 2
     working.kill(number)
     assert working.wait().code == (0 if number == signal.SIGTERM else -signal.SIGKILL)
-    eventually(lambda: not any(is_alive(pid) for pid in children), tieline)
+    eventually(lambda: not any(is_alive(pid) for pid in children))
