@@ -1,11 +1,13 @@
-"""A chain to look at: an organization in a database of its own, and the hands of somebody who has the database but not the keys."""
+"""A chain to look at: an organization, and the hands of somebody who has the database but not the keys."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -44,7 +46,7 @@ class Intruder:
 
 @dataclass
 class House:
-    """Parts over a database of their own, an organization in it, and an intruder."""
+    """Parts over a database, an organization in it, and an intruder."""
 
     parts: Parts
     org_id: str
@@ -62,14 +64,29 @@ class House:
                     )
 
 
-@pytest.fixture
-async def house(fresh_database_url: str, ring: LocalKeyRing) -> AsyncIterator[House]:
-    db = Db(fresh_database_url, pool_size=10)
+@asynccontextmanager
+async def furnished(url: str, ring: LocalKeyRing) -> AsyncIterator[House]:
+    """A house in a database."""
+    db = Db(url, pool_size=10)
     parts = Parts(db, compile_catalog([], []), Vault(ring), SystemClock(), AddressPolicy.parse(""), ring)
-    made = await create_organization(parts, slug="house", name="House")
-    connection = await asyncpg.connect(fresh_database_url)
+    made = await create_organization(parts, slug=f"house-{uuid4().hex[:12]}", name="House")
+    connection = await asyncpg.connect(url)
     intruder = Intruder(connection, made.id)
     await connection.execute("SELECT set_config('tieline.org', $1, false)", str(intruder.org))
-    yield House(parts, made.id, intruder, fresh_database_url)
+    yield House(parts, made.id, intruder, url)
     await connection.close()
     await db.close()
+
+
+@pytest.fixture
+async def house(database_url: str, ring: LocalKeyRing) -> AsyncIterator[House]:
+    """A house among others."""
+    async with furnished(database_url, ring) as made:
+        yield made
+
+
+@pytest.fixture
+async def lone_house(fresh_database_url: str, ring: LocalKeyRing) -> AsyncIterator[House]:
+    """A house in a database of its own, whose tables and rights a test may change."""
+    async with furnished(fresh_database_url, ring) as made:
+        yield made

@@ -225,13 +225,13 @@ async def test_a_checkpoint_is_signed_after_so_many_entries_in_the_transaction_o
     ]
 
 
-async def test_the_hourly_signature_comes_only_where_something_was_added(house: House) -> None:
-    await house.write(5)
-    assert await sign_checkpoints(house.parts) == 1
-    assert await sign_checkpoints(house.parts) == 0
-    await house.write(1)
-    assert await sign_checkpoints(house.parts) == 1
-    rows = (await export_checkpoints(house.parts, house.org_id))["checkpoints"]
+async def test_the_hourly_signature_comes_only_where_something_was_added(lone_house: House) -> None:
+    await lone_house.write(5)
+    assert await sign_checkpoints(lone_house.parts) == 1
+    assert await sign_checkpoints(lone_house.parts) == 0
+    await lone_house.write(1)
+    assert await sign_checkpoints(lone_house.parts) == 1
+    rows = (await export_checkpoints(lone_house.parts, lone_house.org_id))["checkpoints"]
     assert [(one["prev_seq"], one["seq"]) for one in rows] == [(0, 6), (6, 7)]
 
 
@@ -251,13 +251,13 @@ async def test_whoever_has_the_public_key_can_check_a_checkpoint_without_us(hous
 
 
 @pytest.mark.parametrize("right", ["INSERT ON audit_entries", "SELECT ON audit_heads", "UPDATE ON audit_heads"])
-async def test_without_the_right_to_write_the_action_does_not_happen(house: House, right: str) -> None:
-    await house.intruder.connection.execute("CREATE TABLE things (name text)")
-    await house.intruder.connection.execute("GRANT ALL ON things TO tieline_app")
-    await house.intruder.connection.execute(f"REVOKE {right} FROM tieline_app")
+async def test_without_the_right_to_write_the_action_does_not_happen(lone_house: House, right: str) -> None:
+    await lone_house.intruder.connection.execute("CREATE TABLE things (name text)")
+    await lone_house.intruder.connection.execute("GRANT ALL ON things TO tieline_app")
+    await lone_house.intruder.connection.execute(f"REVOKE {right} FROM tieline_app")
     with pytest.raises(AuditError, match="cannot be written, so nothing was done") as refused:  # noqa: PT012  the transaction as a whole
-        async with house.parts.db.work(house.org_id) as work:
+        async with lone_house.parts.db.work(lone_house.org_id) as work:
             await (await work.driver()).execute("INSERT INTO things VALUES ('made')")
-            await record(work, house.parts, "thing.made")
+            await record(work, lone_house.parts, "thing.made")
     assert (refused.value.status, refused.value.slug) == (503, "audit-unavailable")
-    assert await house.intruder.connection.fetch("SELECT * FROM things") == []
+    assert await lone_house.intruder.connection.fetch("SELECT * FROM things") == []

@@ -36,7 +36,8 @@ Route = tuple[str, str, str]
 
 
 @pytest.fixture
-async def scene(house: House, ring: LocalKeyRing, assembled: FastAPI) -> AsyncIterator[Scene]:
+async def scene(lone_house: House, ring: LocalKeyRing, assembled: FastAPI) -> AsyncIterator[Scene]:
+    house = lone_house
     async with playing() as url:
         parts = house.parts = replace(
             house.parts, catalog=compile_catalog([acme], []), policy=AddressPolicy.parse("127.0.0.1")

@@ -226,19 +226,19 @@ async def _move(intruder: Intruder, places: dict[int, int]) -> None:
 
 
 @pytest.fixture
-async def chain(house: House) -> House:
+async def chain(lone_house: House) -> House:
     """45 entries with checkpoints at 10, 20, 30 and 40, copies of all of it, and of the head as it was at 5, 15, 25, 35."""
-    await create_organization(house.parts, slug="other", name="Other")
-    await house.intruder.connection.execute("CREATE TABLE old_heads AS SELECT * FROM audit_heads WITH NO DATA")
-    await house.write(4)  # the first entry tells that the organization was made
+    await create_organization(lone_house.parts, slug="other", name="Other")
+    await lone_house.intruder.connection.execute("CREATE TABLE old_heads AS SELECT * FROM audit_heads WITH NO DATA")
+    await lone_house.write(4)  # the first entry tells that the organization was made
     for _ in MARKS:
-        await house.intruder.run("INSERT INTO old_heads SELECT * FROM audit_heads WHERE org_id = $1")
-        await house.write(5)
-        await sign_checkpoints(house.parts)
-        await house.write(5)
+        await lone_house.intruder.run("INSERT INTO old_heads SELECT * FROM audit_heads WHERE org_id = $1")
+        await lone_house.write(5)
+        await sign_checkpoints(lone_house.parts)
+        await lone_house.write(5)
     for table in TABLES:
-        await house.intruder.connection.execute(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")
-    return house
+        await lone_house.intruder.connection.execute(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")
+    return lone_house
 
 
 async def restore(intruder: Intruder) -> None:
