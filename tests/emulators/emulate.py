@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.emulators.npm import MissingCounterpartError, find_node, install
+from tests.emulators.npm import MissingCounterpartError, run_script
 
 __all__ = ["Counterpart", "Emulated", "MissingCounterpartError", "start_emulate"]
 
@@ -99,25 +98,8 @@ def start_emulate(users: int = 60) -> Iterator[Emulated]:
 @contextmanager
 def run_services(configured: dict[str, Any]) -> Iterator[dict[str, Counterpart]]:
     """Run the services of a configuration (see `runner.mjs`), by name; raises `MissingCounterpartError`."""
-    command = [str(find_node()), str(Path(__file__).with_name("runner.mjs")), str(install(PACKAGE))]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin
-    assert process.stdout
-    try:
-        process.stdin.write(json.dumps(configured) + "\n")
-        process.stdin.flush()
-        ready = process.stdout.readline()
-        if not ready:
-            raise RuntimeError("the emulators did not start; their reason is on standard error")
-        yield {name: Counterpart(url) for name, url in json.loads(ready).items()}
-    finally:
-        process.stdin.close()  # which ends it
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+    with run_script(Path(__file__).with_name("runner.mjs"), PACKAGE, configured) as urls:
+        yield {name: Counterpart(url) for name, url in urls.items()}
 
 
 def configuration(users: int) -> dict[str, Any]:

@@ -78,17 +78,24 @@ class Moto:
 
 @contextmanager
 def running_moto(folder: Path) -> Iterator[Moto]:
-    """Run it on a free port of 127.0.0.1."""
+    """Run it on a free port of 127.0.0.1, its account furnished."""
+    with serving_moto(folder) as url:
+        yield _seeded(url)
+
+
+@contextmanager
+def serving_moto(folder: Path, **settings: str) -> Iterator[str]:
+    """Run moto on a free port of 127.0.0.1, with these environment variables besides; its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    environment = os.environ | {"MOTO_RECORDER_FILEPATH": str(folder / "recording")}
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    environment = os.environ | {"MOTO_RECORDER_FILEPATH": str(folder / "recording")} | settings
     server = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         _wait_for(port, server)
-        yield _seeded(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait()

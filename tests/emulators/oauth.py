@@ -5,8 +5,6 @@ Left alone they take any token for the first person's, so that tests may only co
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 from tests.emulators.emulate import PACKAGE
-from tests.emulators.npm import MissingCounterpartError, find_node, install
+from tests.emulators.npm import MissingCounterpartError, run_script
 
 from tieline.sdk import OAuthApp
 
@@ -43,29 +41,12 @@ def start_services() -> Iterator[Services]:
     form = serialization.PrivateFormat.PKCS8
     pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
     seed = _seed(pem)
-    command = [str(find_node()), str(Path(__file__).with_suffix(".mjs")), str(install(PACKAGE))]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin
-    assert process.stdout
-    try:
-        process.stdin.write(json.dumps({"seed": seed}) + "\n")
-        process.stdin.flush()
-        ready = process.stdout.readline()
-        if not ready:
-            raise RuntimeError("the services did not start; their reason is on standard error")
-        apps = {name: OAuthApp(client_id=name, client_secret=SecretStr(_secret(name))) for name in seed}
-        apps["github"] = apps["github"].model_copy(
-            update={"private_key": SecretStr(pem), "app_id": "12345", "slug": "tieline-app"}
-        )
-        yield Services(json.loads(ready), apps)
-    finally:
-        process.stdin.close()  # which ends it
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+    apps = {name: OAuthApp(client_id=name, client_secret=SecretStr(_secret(name))) for name in seed}
+    apps["github"] = apps["github"].model_copy(
+        update={"private_key": SecretStr(pem), "app_id": "12345", "slug": "tieline-app"}
+    )
+    with run_script(Path(__file__).with_suffix(".mjs"), PACKAGE, {"seed": seed}) as urls:
+        yield Services(urls, apps)
 
 
 @pytest.fixture(scope="session")

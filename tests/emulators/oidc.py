@@ -6,7 +6,6 @@ PKCE is required, refresh tokens rotate and kill their grant when one is used tw
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import RSAKey
 from pydantic import SecretStr
-from tests.emulators.npm import MissingCounterpartError, find_node, install
+from tests.emulators.npm import MissingCounterpartError, run_script
 from tests.emulators.person import walk
 
 from tieline.sdk import OAuthApp
@@ -80,34 +79,14 @@ class Oidc:
 @contextmanager
 def start_oidc(**ttl: int) -> Iterator[Oidc]:
     """Run it on a free port of 127.0.0.1; raises `MissingCounterpartError` without Node or the package."""
-    command = [str(find_node()), str(Path(__file__).with_suffix(".mjs")), str(install(PACKAGE))]
-    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    key = RSAKey.import_key(private)
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdin
-    assert process.stdout
-    try:
-        clients = [_client(name, key) for name in _METHODS]
-        told = {"clients": clients, "scopes": SCOPES, "ttl": {"AccessToken": 3600, **ttl}, "claims": CLAIMS}
-        process.stdin.write(json.dumps(told) + "\n")
-        process.stdin.flush()
-        ready = next((line for line in process.stdout if line.startswith("{")), "")
-        if not ready:
-            raise RuntimeError("oidc-provider did not start; run tests/emulators/oidc.mjs by hand to see why")
+    key = RSAKey.import_key(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    clients = [_client(name, key) for name in _METHODS]
+    told = {"clients": clients, "scopes": SCOPES, "ttl": {"AccessToken": 3600, **ttl}, "claims": CLAIMS}
+    with run_script(Path(__file__).with_suffix(".mjs"), PACKAGE, told, quiet=True) as ready:
         pem = key.as_pem(private=True).decode()
-        oidc = Oidc(json.loads(ready)["issuer"], {name: _app(name, pem) for name in _METHODS})
+        oidc = Oidc(ready["issuer"], {name: _app(name, pem) for name in _METHODS})
         oidc.reset()
         yield oidc
-    finally:
-        process.stdin.close()  # which ends it
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
 
 
 @pytest.fixture(scope="session")

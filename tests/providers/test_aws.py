@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import socket
 import ssl
 import subprocess
 import sys
 import threading
-import time
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,6 +33,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
+from tests.emulators.moto import serving_moto
 
 from tieline.clock import Clock, SystemClock
 from tieline.errors import Forbidden, Invalid, NotOffered, RateLimited, Unauthorised, Unavailable, Unexpected
@@ -90,22 +89,10 @@ class Moto:
 
 @pytest.fixture(scope="module")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    folder = tmp_path_factory.mktemp("moto")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    environment = os.environ | {"MOTO_RECORDER_FILEPATH": str(folder / "recording")}
-    server = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _await_port(port, server)
-        running = _seed(f"http://127.0.0.1:{port}")
+    with serving_moto(tmp_path_factory.mktemp("moto")) as url:
+        running = _seed(url)
         running.control("POST", "reset-auth", "0")  # from now on every signature and permission is checked
         yield running
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.fixture(autouse=True)
@@ -140,18 +127,6 @@ def _rubbish_around(moto: Moto, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         monkeypatch.setenv(name, value)
     for name in ("NO_PROXY", "no_proxy", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-
-
-def _await_port(port: int, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            assert server.poll() is None, "moto ended at once"
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("moto does not listen")
 
 
 def _seed(url: str) -> Moto:

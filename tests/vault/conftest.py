@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 from tests.emulators.emulate import MissingCounterpartError
+from tests.emulators.moto import serving_moto
 from tests.emulators.openbao import OpenBao, start_openbao
 from tests.vault import keepers
 from tests.vault.keepers import Keeper
@@ -17,7 +18,7 @@ SERVICES = ("aws", "transit", "gcp")
 @pytest.fixture(scope="session")
 def moto_kms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a running moto."""
-    with keepers.start_moto(str(tmp_path_factory.mktemp("moto"))) as url:
+    with serving_moto(tmp_path_factory.mktemp("moto"), MOTO_ALLOW_NONEXISTENT_REGION="true") as url:
         yield url
 
 

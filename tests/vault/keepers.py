@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 from uuid import uuid4
 
 from tests.emulators.openbao import ROOT, OpenBao
@@ -170,28 +163,3 @@ def gcp(google: Google | None = None) -> Iterator[Keeper]:
             front,
             {word: refusal(word) for word in GOOGLE_WORDS},
         )
-
-
-@contextmanager
-def start_moto(folder: str) -> Iterator[str]:
-    """Run moto on a free port of 127.0.0.1; its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    process = subprocess.Popen(command, env={**os.environ, "MOTO_ALLOW_NONEXISTENT_REGION": "true"}, **quiet)
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
-    try:
-        while True:
-            try:
-                with urlopen(Request(f"{url}/moto-api/reset", method="POST"), timeout=5):
-                    break
-            except (URLError, ConnectionError):
-                assert process.poll() is None, "moto ended at once"
-                assert time.monotonic() < deadline, "moto does not answer"
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
