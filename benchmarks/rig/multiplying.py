@@ -36,11 +36,15 @@ _ORGANIZATIONS = """
     SELECT md5('organization ' || number)::uuid, 'other-' || number, 'Other ' || number, now() FROM generate_series(0, 19) AS number
 """
 _COUNTED = """
-    INSERT INTO {0} (org_id, connection_id, {1}, entities)
-    SELECT places.org_id, places.connection_id, {1}, sum(entities)
-      FROM (SELECT {1}, entities FROM seed_{0}) AS was, places GROUP BY places.org_id, places.connection_id, {1}
+    INSERT INTO {0} (org_id, connection_id, {1}, {2})
+    SELECT places.org_id, places.connection_id, {1}, sum({2})
+      FROM (SELECT {1}, {2} FROM seed_{0}) AS was, places GROUP BY places.org_id, places.connection_id, {1}
 """
-_COUNTS = {"entity_counts": "kind, status, verdict", "tallies": "check_id, outcome"}
+_COUNTS = {
+    "entity_counts": ("kind, status, verdict", "entities"),
+    "tallies": ("check_id, outcome", "entities"),
+    "finding_counts": ("check_id, kind, severity, status, owner_id", "findings"),
+}
 _ENTITY = "(substr(md5(place.connection_id::text), 1, 8) || substr(md5({} || place.number::text), 9))::uuid"
 _BY_TIME = "(lpad(to_hex(1700000000000 + place.number * 1000::bigint), 12, '0') || substr(md5(was.id || place.number::text), 13))::uuid"
 _EXTERNAL = "was.external_id || '-' || place.number"
@@ -75,8 +79,8 @@ async def multiply(database: Database, seed: int, copies: int) -> int:
     await run(_ORGANIZATIONS)
     for table in ("connections", "schedules"):
         await run(await _copied(database, table, "(SELECT DISTINCT connection_id, org_id FROM places)"))
-    for table, by in _COUNTS.items():
-        await run(_COUNTED.format(table, by))
+    for table, (by, counted) in _COUNTS.items():
+        await run(_COUNTED.format(table, by, counted))
     dropped = await database.owner.fetch(_INDEXES, list(_TABLES))
     for one in dropped:
         await run(one["dropped"])

@@ -40,7 +40,7 @@ from tieline.store.attempts import Attempt as SignIn
 from tieline.store.attempts import add_attempt
 from tieline.store.connections import get_connection, list_connections
 from tieline.store.db import Db
-from tieline.store.entities import list_entities
+from tieline.store.entity_lists import list_entities
 from tieline.store.evidence import list_evidence
 from tieline.store.findings import list_findings
 from tieline.store.listing import Paging

@@ -29,7 +29,7 @@ from tieline.flows.parts import Parts
 from tieline.flows.pauses import pause
 from tieline.flows.sync import request_sync
 from tieline.store.connections import Connection
-from tieline.store.entities import list_entities
+from tieline.store.entity_lists import list_entities
 from tieline.store.evidence import list_evidence
 from tieline.store.findings import list_findings
 from tieline.store.listing import Paging

@@ -28,7 +28,7 @@ from tieline.flows.parts import Parts
 from tieline.flows.sync import request_sync, run_sync
 from tieline.providers.github.provider import github
 from tieline.sdk import Installation, OAuthApp
-from tieline.store import connections, entities, evidence, findings, runs, schedules
+from tieline.store import connections, entity_lists, evidence, findings, runs, schedules
 from tieline.store.connections import Connection
 from tieline.store.db import Db
 from tieline.store.listing import Paging
@@ -111,7 +111,7 @@ async def test_okta_is_read_whole_and_reading_it_again_writes_nothing(bench: Ben
     connection = await connect_okta(bench, emulated)
     await bench.drain()
     first = await bench.newest(connection)
-    people = await bench.read(entities.list_entities, ALL, kind="account", connection_id=connection.id)
+    people = await bench.read(entity_lists.list_entities, ALL, kind="account", connection_id=connection.id)
     suspended = [one for one in people.items if one.status == "suspended"]
     before = await everything(bench)
     again = await bench.sync(connection)
@@ -144,8 +144,8 @@ async def test_an_account_without_factors_fails_only_once_all_factors_were_read(
 async def test_github_is_read_whole_and_nothing_of_another_organization(bench: Bench, emulated: Emulated) -> None:
     connection = await connect_github(bench, emulated)
     await bench.drain()
-    people = await bench.read(entities.list_entities, ALL, kind="account")
-    code = await bench.read(entities.list_entities, ALL, kind="repository")
+    people = await bench.read(entity_lists.list_entities, ALL, kind="account")
+    code = await bench.read(entity_lists.list_entities, ALL, kind="repository")
     unprotected = await bench.read(findings.list_findings, ALL, check_id="default-branch-protected")
     again = await bench.sync(connection)
 
@@ -171,7 +171,7 @@ async def test_a_passing_fault_in_the_middle_of_a_sync_loses_nothing(
     emulated.okta.fail({"match": "^/api/v1/users\\?.*(after|page)=", "skip": 2, **fault})
     connection = await connect_okta(bench, emulated)
     await bench.drain()
-    people = await bench.read(entities.list_entities, ALL, kind="account")
+    people = await bench.read(entity_lists.list_entities, ALL, kind="account")
 
     assert (await bench.newest(connection))["users"].status == "succeeded"
     assert len(people.items) == emulated.users + 1
@@ -285,14 +285,14 @@ async def test_an_installed_app_is_connected_and_synced_by_tokens_that_are_minte
 
     assert (connection.status, connection.account_name, connection.auth) == ("active", ORGANIZATION, "app_install")
     assert {run.status for run in (await ours.newest(connection)).values()} == {"succeeded"}
-    repositories = await ours.read(entities.list_entities, ALL, kind="repository", connection_id=connection.id)
+    repositories = await ours.read(entity_lists.list_entities, ALL, kind="repository", connection_id=connection.id)
     assert len(repositories.items) == emulated.users
     assert len(minted) <= 6  # a token of an hour is not minted for each request, nor for each of the four runs twice
 
 
 async def everything(bench: Bench) -> dict[str, Any]:
     """What a sync leaves behind, without what differs from run to run."""
-    people = await bench.read(entities.list_entities, ALL)
+    people = await bench.read(entity_lists.list_entities, ALL)
     raised = await bench.read(findings.list_findings, ALL)
     proofs = await bench.read(evidence.list_evidence, ALL)
     return {

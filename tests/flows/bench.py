@@ -23,7 +23,8 @@ from tieline.sdk.addresses import AddressPolicy
 from tieline.store.admission import admit
 from tieline.store.connections import Connection, get_connection
 from tieline.store.db import Db
-from tieline.store.entities import StoredEntity, list_entities
+from tieline.store.entities import StoredEntity
+from tieline.store.entity_lists import list_entities
 from tieline.store.evidence import Evidence, list_evidence
 from tieline.store.findings import Finding, list_events, list_findings
 from tieline.store.listing import Paging

@@ -12,7 +12,7 @@ from tests.web.test_every_page import HOSTILE, check_page
 
 from tieline.flows.parts import Parts
 from tieline.ids import to_uuid
-from tieline.store.entities import list_entities
+from tieline.store.entity_lists import list_entities
 from tieline.store.findings import get_finding
 from tieline.store.listing import Paging
 

@@ -18,7 +18,7 @@ from tieline.flows.parts import Parts
 from tieline.flows.reconfigure import reconfigure
 from tieline.stages.bench import Bench
 from tieline.store.connections import Connection, get_connection
-from tieline.store.entities import list_entities
+from tieline.store.entity_lists import list_entities
 from tieline.store.listing import Paging
 from tieline.web.data import tree
 

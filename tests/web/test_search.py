@@ -12,7 +12,7 @@ from tests.web.test_every_page import HOSTILE, check_page, look
 
 from tieline.flows.parts import Parts
 from tieline.store.connections import get_connection, update_connection
-from tieline.store.entities import list_entities
+from tieline.store.entity_lists import list_entities
 from tieline.store.listing import Paging
 
 

@@ -96,7 +96,7 @@ async def list_(
     """List the entities, as they are or as they were."""
     from tieline.flows.history import list_as_of, past_row
     from tieline.flows.views import entity_row, listing
-    from tieline.store.entities import list_entities
+    from tieline.store.entity_lists import list_entities
 
     wanted: dict[str, Any] = {"kind": kind, "provider": provider, "status": status, "search": search}
     wanted |= {"connection_id": connection, "verdict": verdict, "removed": removed}

@@ -37,6 +37,14 @@ class Found:
     about: str = ""
 
 
+@dataclass(frozen=True)
+class Searched:
+    """What was found. Of the kinds in `partly` there are too many to look through all of them: more may hold the words."""
+
+    found: Sequence[Found]
+    partly: Sequence[Kind] = ()
+
+
 def words_of(asked: str) -> list[str]:
     """The words of a question, in lower case; none for what nobody can have meant."""
     return asked[:_LONGEST].lower().split()[:_MOST_WORDS] if asked.isprintable() else []
@@ -54,17 +62,19 @@ def begins(words: Sequence[str], *texts: str) -> bool:
     return all(re.search(rf"\b{re.escape(word)}", told) for word in words)
 
 
-async def search(parts: Parts, org_id: str, words: Sequence[str]) -> list[Found]:
+async def search(parts: Parts, org_id: str, words: Sequence[str]) -> Searched:
     """At most `LIMIT` of each kind; nothing for no words."""
     if not words:
-        return []
+        return Searched([])
     async with parts.db.work(org_id) as work:
         if len(words) == 1 and (prefix := _ID.fullmatch(words[0])):
-            return await _by_id(work, prefix[1], words[0])
-        found = [_connection(one) for one in await search_connections(work, words, limit=LIMIT)]
-        found += [_entity(one) for one in await search_entities(work, words, limit=LIMIT)]
-        found += [_finding(one) for one in await search_findings(work, words, limit=LIMIT)]
-    return [*found, *_in_catalog(parts, words)]
+            return Searched(await _by_id(work, prefix[1], words[0]))
+        connections = await search_connections(work, words, limit=LIMIT)
+        entities = await search_entities(work, words, limit=LIMIT)
+        findings = await search_findings(work, words, limit=LIMIT)
+    found = [*map(_connection, connections), *map(_entity, entities.found), *map(_finding, findings.found)]
+    left: dict[Kind, bool] = {"entity": not entities.all, "finding": not findings.all}
+    return Searched([*found, *_in_catalog(parts, words)], [kind for kind, some in left.items() if some])
 
 
 def _in_catalog(parts: Parts, words: Sequence[str]) -> Iterable[Found]:

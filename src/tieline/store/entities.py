@@ -15,13 +15,11 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import (
-    CTE,
     Column,
     Computed,
     Index,
     LargeBinary,
     PrimaryKeyConstraint,
-    Select,
     Table,
     Text,
     or_,
@@ -34,10 +32,9 @@ from tieline.ids import from_uuid, to_uuid
 from tieline.store.bulk import insert_many
 from tieline.store.db import Work, metadata
 from tieline.store.entity_versions import BEGINS_WHEN_OVERWRITTEN, BEGINS_WHEN_REMOVED, KEEP_OVERWRITTEN, KEEP_REMOVED
-from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, RawJson, UtcTime, among
 
-# What an entity is looked for by: a column, so that looking through all labels of an organization reads its index and no row.
+# What an entity is looked for by: a column, so that looking through labels reads an index and no row.
 _LABEL = (
     "left(lower(coalesce(data ->> 'email', '') || ' ' || coalesce(data ->> 'display_name', '') || ' ' || "
     "coalesce(data ->> 'name', '') || ' ' || coalesce(data ->> 'title', '') || ' ' || coalesce(data ->> 'username', '')), 200) "
@@ -64,7 +61,8 @@ _FILTERED = [
     "status",
     "verdict",
     "removed_at",
-]  # so that filters read the index and no row
+    "label",
+]  # so that filters and searches read the index and no row
 entities = Table(
     "entities",
     metadata,
@@ -89,7 +87,6 @@ entities = Table(
     Column("label", Text, Computed(_LABEL, persisted=True), nullable=False),
     Column("verdict", Text, Computed(_VERDICT, persisted=True), nullable=False),
     Index("entities_org_id_idx", "org_id", "kind", "id", postgresql_include=_FILTERED),
-    Index("entities_label_idx", "org_id", "label", "id"),
     Index("entities_operation_idx", "connection_id", "operation", "id"),
     Index("entities_removed_idx", "org_id", "removed_at", postgresql_where=text("removed_at IS NOT NULL")),
     # A smaller row stays as it is: to compress it costs a fifth of storing it.
@@ -143,7 +140,9 @@ class Known:
     judge_at: datetime | None
 
 
-_SHOWN = [entities.c[name] for name in StoredEntity.__dataclass_fields__]
+SHOWN = [entities.c[name] for name in StoredEntity.__dataclass_fields__]
+"""What is read of an entity where its record is not asked for."""
+
 _COLUMNS = ("id", "kind", "external_id", "status", "hash", "data", "raw", "outcomes", "judge_at")
 _OVERWRITE = (
     "ON CONFLICT (id) DO UPDATE SET operation = excluded.operation, status = excluded.status, hash = excluded.hash, "
@@ -252,7 +251,7 @@ async def read_present(
     """
     if ids is not None and not ids:
         return []
-    query = select(*_SHOWN).where(
+    query = select(*SHOWN).where(
         entities.c.org_id == work.org_id, entities.c.connection_id == connection_id, entities.c.removed_at.is_(None)
     )
     if kind:
@@ -319,49 +318,11 @@ def _scope(work: Work, connection_id: str, operation: str, run_id: str) -> tuple
 
 async def get_entity(work: Work, entity_id: str) -> tuple[StoredEntity, Any]:
     """One entity and the record that it came from; raises `NotFound`."""
-    query = select(*_SHOWN, entities.c.raw).where(entities.c.id == entity_id, entities.c.org_id == work.org_id)
+    query = select(*SHOWN, entities.c.raw).where(entities.c.id == entity_id, entities.c.org_id == work.org_id)
     row = (await work.connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound(f"There is no entity {entity_id[:60]!r}")
-    return StoredEntity(**{column.name: row._mapping[column.name] for column in _SHOWN}), row.raw
-
-
-async def list_entities(
-    work: Work,
-    paging: Paging,
-    *,
-    kind: str | None = None,
-    connection_id: str | None = None,
-    provider: str | None = None,
-    status: str | None = None,
-    verdict: str | None = None,
-    search: str | None = None,
-    removed: bool = False,
-) -> Listing[StoredEntity]:
-    """Entities of the organization; removed ones only when asked for. A `verdict` is the worst of an entity's answers."""
-    found: Select[Any] = select(entities.c.id).where(entities.c.org_id == work.org_id)
-    found = found.where(entities.c.removed_at.is_not(None) if removed else entities.c.removed_at.is_(None))
-    wanted = {"kind": kind, "connection_id": connection_id, "provider": provider, "status": status, "verdict": verdict}
-    for column, value in wanted.items():
-        if value:
-            found = found.where(entities.c[column] == value)
-    if paging.cursor:
-        found = found.where(entities.c.id > paging.cursor)
-    if search:
-        found = found.where(entities.c.id.in_(select(labelled(work, search.split()).c.id)))
-    first = found.order_by(entities.c.id).limit(paging.limit + 1).cte("first").prefix_with("MATERIALIZED")
-    query = select(*_SHOWN).where(entities.c.id.in_(select(first.c.id)), entities.c.org_id == work.org_id)
-    return await list_page(work, query, entities.c.id, paging, read=lambda row: StoredEntity(**row._mapping))
-
-
-def labelled(work: Work, words: Sequence[str], *, most: int | None = None) -> CTE:
-    """The ids of entities whose e-mail address, names or external id hold all these words, somewhere.
-
-    Materialised, so that the labels are looked through in their index, whatever is asked of the rows besides.
-    """
-    mine = [entities.c.label.contains(word.lower(), autoescape=True) for word in words]
-    query = select(entities.c.id).where(entities.c.org_id == work.org_id, *mine)
-    return query.limit(most).cte("labelled").prefix_with("MATERIALIZED")
+    return StoredEntity(**{column.name: row._mapping[column.name] for column in SHOWN}), row.raw
 
 
 def parsed(value: Any) -> Any:

@@ -27,8 +27,9 @@ from sqlalchemy import (
 from tieline.errors import NotFound
 from tieline.ids import to_uuid, uuid7
 from tieline.store.bulk import insert_many
-from tieline.store.connections import NOBODY
+from tieline.store.connections import NOBODY, lock_connections
 from tieline.store.db import Work, metadata
+from tieline.store.finding_counts import Wanted, count_findings_by, is_counted
 from tieline.store.listing import Listing, Paging, list_page
 from tieline.store.types import Id, Json, UtcTime, among
 
@@ -58,7 +59,7 @@ findings = Table(
     Column("owner_id", Id("mem"), ForeignKey("members.id")),
     UniqueConstraint("entity_id", "check_id"),
     Index("findings_org_id_idx", "org_id", "status", "id"),
-    Index("findings_check_id_idx", "org_id", "check_id", "id"),
+    Index("findings_check_id_idx", "org_id", "check_id", "id", postgresql_include=["status"]),
     Index("findings_connection_id_idx", "connection_id", "status"),
     Index("findings_owner_id_idx", "owner_id", "status"),
 )
@@ -119,7 +120,6 @@ class FindingEvent:
     values: dict[str, Any]
 
 
-Wanted = str | datetime | Sequence[str] | None
 FILTERS = frozenset(
     {
         "status", "severity", "check_id", "checks", "connection_id", "provider", "entity_id", "kind", "subject", "owner",
@@ -196,6 +196,7 @@ async def list_findings(work: Work, paging: Paging, **wanted: Wanted) -> Listing
 async def find_all(work: Work, *, most: int | None, **wanted: Wanted) -> list[Finding]:
     """The findings that `list_findings` would give for the same filters, at most so many of them; locked to be changed."""
     query = narrow(work, select(findings), wanted).order_by(findings.c.id.desc()).limit(most)
+    await _take_turns(work, query)
     rows = await work.connection.execute(query.with_for_update())
     return [Finding(**row._mapping) for row in rows]
 
@@ -203,6 +204,7 @@ async def find_all(work: Work, *, most: int | None, **wanted: Wanted) -> list[Fi
 async def find_some(work: Work, ids: Sequence[str]) -> list[Finding]:
     """Some findings by id, locked, to change them; raises `NotFound` for the first that is not there."""
     query = select(findings).where(findings.c.id.in_(ids), findings.c.org_id == work.org_id)
+    await _take_turns(work, query)
     rows = await work.connection.execute(query.order_by(findings.c.id).with_for_update())
     found = {row.id: Finding(**row._mapping) for row in rows}
     for one in ids:
@@ -211,8 +213,19 @@ async def find_some(work: Work, ids: Sequence[str]) -> list[Finding]:
     return list(found.values())
 
 
+async def _take_turns(work: Work, query: Select[Any]) -> None:
+    """Wait for a turn at each connection that some findings are of, before they are locked: the order of whoever writes a page."""
+    concerned = select(query.subquery().c.connection_id).distinct()
+    await lock_connections(work, (await work.connection.execute(concerned)).scalars())
+
+
 async def count_matching(work: Work, **wanted: Wanted) -> dict[str, int]:
-    """How many findings there are in each state, of those that `list_findings` would give for the same filters."""
+    """How many findings there are in each state, of those that `list_findings` would give for the same filters.
+
+    Unless a filter is about single ones, such as an entity or a time, no finding is read for it.
+    """
+    if is_counted(wanted):
+        return {status: count for (status,), count in (await count_findings_by(work, "status", **wanted)).items()}
     query = narrow(work, select(findings.c.status, func.count().label("count")), wanted).group_by(findings.c.status)
     return {row.status: row.count for row in await work.connection.execute(query)}
 
@@ -228,9 +241,8 @@ async def list_events(work: Work, finding_id: str) -> list[FindingEvent]:
 
 async def count_findings(work: Work) -> dict[tuple[str, str], int]:
     """How many findings there are by status and severity."""
-    query = select(findings.c.status, findings.c.severity, func.count()).where(findings.c.org_id == work.org_id)
-    rows = await work.connection.execute(query.group_by(findings.c.status, findings.c.severity))
-    return {(status, severity): count for status, severity, count in rows}
+    counts = await count_findings_by(work, "status", "severity")
+    return {(status, severity): count for (status, severity), count in counts.items()}
 
 
 async def count_events_by_day(work: Work, *, since: datetime) -> dict[tuple[date, str], int]:

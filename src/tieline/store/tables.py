@@ -12,6 +12,7 @@ from tieline.store import (
     entity_counts,
     entity_versions,
     evidence,
+    finding_counts,
     findings,
     idempotency,
     issuer_keys,
@@ -33,7 +34,7 @@ from tieline.store import (
 from tieline.store.db import metadata
 
 __all__ = [
-    "api_keys", "attempts", "audit", "budgets", "connect_sessions", "connections", "credentials", "entities", "entity_counts", "entity_versions", "evidence", "findings", "idempotency",
+    "api_keys", "attempts", "audit", "budgets", "connect_sessions", "connections", "credentials", "entities", "entity_counts", "entity_versions", "evidence", "finding_counts", "findings", "idempotency",
     "issuer_keys", "members", "metadata", "oauth_apps", "organizations", "outbox", "passkeys", "revocations", "run_spans", "run_tallies", "runs", "schedules", "sessions",
     "sign_in_links", "tallies", "workers",
 ]  # fmt: skip

@@ -33,10 +33,15 @@ from tieline.api.schemas import (
 from tieline.flows.history import list_as_of, list_versions, past_row, see_past, version_row
 from tieline.flows.views import entity_detail, entity_row, listing
 from tieline.store import entities as store
+from tieline.store import entity_lists
 from tieline.store.entity_counts import count_by_kind
 
 router = APIRouter(tags=["entities"])
 Id = Annotated[str, id_in_path("ent", "The entity.")]
+_SEARCH = (
+    "Only those with this external id, or this within e-mail, name or title. A page looks through "
+    f"{entity_lists.LOOKED_THROUGH:,} entities: it may hold fewer than `limit`, even none, while `next` leads on."
+)
 _MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
 
 
@@ -118,9 +123,7 @@ class EntityQuery(Paged):
     verdict: Literal["fail", "unknown", "pass", "none"] | None = Field(
         default=None, description="Only those of whose standing answers this is the worst.", examples=["fail"]
     )
-    search: str | None = text_in_query(
-        "Only those with this external id, or this within e-mail, name or title.", "ada@", r"^[^\x00]+$"
-    )
+    search: str | None = text_in_query(_SEARCH, "ada@", r"^[^\x00]+$")
     removed: Flag = Field(default=False, description="Those that are gone, instead.", examples=[False])
     as_of: WrittenMoment | None = _as_of("As they were at this time, filtered by what they were then.")
 
@@ -153,7 +156,7 @@ async def list_entities(parts: PartsOf, caller: Auditor, query: Annotated[Entity
         if query.as_of:
             past = await list_as_of(work, query.paging, query.as_of, now=parts.clock.now(), **wanted)
             return answer(listing(past, past_row))
-        return answer(listing(await store.list_entities(work, query.paging, **wanted), entity_row))
+        return answer(listing(await entity_lists.list_entities(work, query.paging, **wanted), entity_row))
 
 
 @router.get("/entities/kinds", **documented(Page[KindCount], query=KindQuery))

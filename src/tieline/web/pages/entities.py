@@ -13,13 +13,13 @@ from starlette.responses import Response
 from tieline.flows.views import JsonRow, entity_row, listing
 from tieline.ids import entity_uuid, to_uuid
 from tieline.sdk.entities import KINDS, links_of
-from tieline.store import entities as store
 from tieline.store.connections import list_connections
 from tieline.store.db import Work
 from tieline.store.entities import StoredEntity
 from tieline.store.entity_counts import count_by
+from tieline.store.entity_lists import LOOKED_THROUGH, list_entities
 from tieline.store.listing import Paging
-from tieline.web.listing import MAX_ROWS, Column, Filter, read_asked, show_list
+from tieline.web.listing import MAX_ROWS, PAGE_SIZE, Column, Filter, read_asked, show_list
 from tieline.web.names import names_of, own_name, provider_name
 from tieline.web.page import AnyPage, Page
 from tieline.web.route import ConsoleRoute
@@ -93,7 +93,7 @@ async def show_entities(page: AnyPage) -> Response:
     async def fetch(values: Mapping[str, str | None], paging: Paging) -> JsonRow:
         asked: dict[str, Any] = {**values, "removed": values["removed"] is not None}
         async with page.parts.db.work(page.org_id) as work:
-            found = await store.list_entities(work, paging, **asked)
+            found = await list_entities(work, paging, **asked)
             names = await _name_all(work, found.items)
         return listing(found, lambda one: _row(one, names[one.id]))
 
@@ -107,6 +107,8 @@ async def show_entities(page: AnyPage) -> Response:
         api="/v1/entities",
         kinds=[(kind, counts[kind]) for kind in KINDS if kind in counts],
         total=sum(counts.values()),
+        looked_through=LOOKED_THROUGH,
+        page_size=PAGE_SIZE,
         names=names,
         facets=facets,
         provider_of=lambda slug: provider_name(page, slug),

@@ -68,12 +68,15 @@ async def show_search(page: AnyPage) -> Response:
     """Show what holds the words; with `part` only that, as options of the palette."""
     asked = page.request.query_params.get("q", "").strip()
     words = words_of(asked)
-    found = await search(page.parts, page.org_id, [one for one in words if not _asks_to_sync(one)] or words)
+    searched = await search(page.parts, page.org_id, [one for one in words if not _asks_to_sync(one)] or words)
+    found = searched.found
     groups = [one for one in (_actions(page, words, found), _places(page, words), *_things(words, found)) if one.hits]
     count = sum(len(one.hits) for one in groups)
     if "part" in page.request.query_params:
         return HTMLResponse(render("parts/options.html", page=page, groups=groups, count=count))
-    return page.show("pages/search.html", title="Search", asked=asked, groups=groups, count=count)
+    return page.show(
+        "pages/search.html", title="Search", asked=asked, groups=groups, count=count, partly=searched.partly
+    )
 
 
 def _places(page: Page, words: Sequence[str]) -> Group:

@@ -25,3 +25,32 @@ CREATE TRIGGER count_updated AFTER UPDATE ON entities REFERENCING OLD TABLE AS w
     FOR EACH STATEMENT EXECUTE FUNCTION count_entities();
 CREATE TRIGGER count_deleted AFTER DELETE ON entities REFERENCING OLD TABLE AS moved
     FOR EACH STATEMENT EXECUTE FUNCTION count_entities();
+
+-- The counts of findings follow the findings likewise.
+CREATE FUNCTION count_findings() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        INSERT INTO finding_counts AS counted (org_id, connection_id, check_id, kind, severity, status, owner_id, findings)
+        SELECT org_id, connection_id, check_id, kind, severity, status, owner_id, sum(step)
+          FROM (SELECT org_id, connection_id, check_id, kind, severity, status, owner_id, 1 AS step FROM came
+                UNION ALL SELECT org_id, connection_id, check_id, kind, severity, status, owner_id, -1 FROM went) AS moved
+         GROUP BY 1, 2, 3, 4, 5, 6, 7 HAVING sum(step) <> 0 ORDER BY 1, 2, 3, 4, 5, 6, 7
+        ON CONFLICT (org_id, connection_id, check_id, kind, severity, status, owner_id)
+        DO UPDATE SET findings = counted.findings + excluded.findings;
+    ELSE
+        INSERT INTO finding_counts AS counted (org_id, connection_id, check_id, kind, severity, status, owner_id, findings)
+        SELECT org_id, connection_id, check_id, kind, severity, status, owner_id,
+               CASE TG_OP WHEN 'INSERT' THEN count(*) ELSE -count(*) END
+          FROM moved GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7
+        ON CONFLICT (org_id, connection_id, check_id, kind, severity, status, owner_id)
+        DO UPDATE SET findings = counted.findings + excluded.findings;
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER count_inserted AFTER INSERT ON findings REFERENCING NEW TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION count_findings();
+CREATE TRIGGER count_updated AFTER UPDATE ON findings REFERENCING OLD TABLE AS went NEW TABLE AS came
+    FOR EACH STATEMENT EXECUTE FUNCTION count_findings();
+CREATE TRIGGER count_deleted AFTER DELETE ON findings REFERENCING OLD TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION count_findings();

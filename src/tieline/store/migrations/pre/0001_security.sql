@@ -6,7 +6,7 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'audit_checkpoints', 'audit_entries', 'audit_heads', 'connect_sessions', 'connections', 'credentials', 'entities', 'entity_counts', 'entity_versions', 'evidence', 'finding_events', 'findings',
+    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'audit_checkpoints', 'audit_entries', 'audit_heads', 'connect_sessions', 'connections', 'credentials', 'entities', 'entity_counts', 'entity_versions', 'evidence', 'finding_counts', 'finding_events', 'findings',
                                 'idempotency_keys', 'links', 'members', 'mentions', 'oauth_apps', 'outbox', 'passkeys', 'provenances', 'rate_budgets', 'rejections', 'revocations', 'run_pages',
                                 'run_spans', 'run_tallies', 'runs', 'schedules', 'sessions', 'sign_in_links', 'tallies']
     LOOP
@@ -20,7 +20,7 @@ BEGIN
 
     -- What is history is never changed: no UPDATE or DELETE on entity_versions, evidence, provenances, finding_events, outbox,
     -- audit_entries and audit_checkpoints.
-    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'connect_sessions', 'connections', 'credentials', 'entities', 'entity_counts', 'findings', 'idempotency_keys', 'links', 'members', 'mentions', 'oauth_apps',
+    FOREACH name IN ARRAY ARRAY['api_keys', 'attempts', 'connect_sessions', 'connections', 'credentials', 'entities', 'entity_counts', 'finding_counts', 'findings', 'idempotency_keys', 'links', 'members', 'mentions', 'oauth_apps',
                                 'passkeys', 'rate_budgets', 'rejections', 'revocations', 'run_pages', 'run_spans', 'run_tallies', 'runs', 'schedules', 'sessions', 'sign_in_links', 'tallies']
     LOOP
         EXECUTE format('GRANT UPDATE, DELETE ON %I TO tieline_app', name);

@@ -24,9 +24,8 @@ CREATE TABLE entities (
     CONSTRAINT entities_pkey PRIMARY KEY (id)
 )
  WITH (toast_tuple_target = 4080);
-CREATE INDEX entities_label_idx ON entities (org_id, label, id);
 CREATE INDEX entities_operation_idx ON entities (connection_id, operation, id);
-CREATE INDEX entities_org_id_idx ON entities (org_id, kind, id) INCLUDE (connection_id, provider, status, verdict, removed_at);
+CREATE INDEX entities_org_id_idx ON entities (org_id, kind, id) INCLUDE (connection_id, provider, status, verdict, removed_at, label);
 CREATE INDEX entities_removed_idx ON entities (org_id, removed_at) WHERE removed_at IS NOT NULL;
 
 CREATE TABLE entity_counts (
@@ -74,6 +73,18 @@ CREATE TABLE evidence (
 CREATE INDEX evidence_check_id_idx ON evidence (org_id, check_id, id);
 CREATE INDEX evidence_entity_id_idx ON evidence (org_id, entity_id, check_id, id) INCLUDE (connection_id, observed_at, stance);
 CREATE INDEX evidence_org_id_idx ON evidence (org_id, id);
+
+CREATE TABLE finding_counts (
+    org_id UUID NOT NULL,
+    connection_id UUID NOT NULL,
+    check_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    status TEXT NOT NULL,
+    owner_id UUID,
+    findings INTEGER NOT NULL,
+    CONSTRAINT finding_counts_key UNIQUE NULLS NOT DISTINCT (org_id, connection_id, check_id, kind, severity, status, owner_id)
+);
 
 CREATE TABLE finding_events (
     id UUID NOT NULL,
@@ -348,7 +359,7 @@ CREATE TABLE findings (
     CONSTRAINT findings_entity_id_check_id_key UNIQUE (entity_id, check_id),
     CONSTRAINT findings_owner_id_fkey FOREIGN KEY(owner_id) REFERENCES members (id)
 );
-CREATE INDEX findings_check_id_idx ON findings (org_id, check_id, id);
+CREATE INDEX findings_check_id_idx ON findings (org_id, check_id, id) INCLUDE (status);
 CREATE INDEX findings_connection_id_idx ON findings (connection_id, status);
 CREATE INDEX findings_org_id_idx ON findings (org_id, status, id);
 CREATE INDEX findings_owner_id_idx ON findings (owner_id, status);
