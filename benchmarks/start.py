@@ -88,7 +88,9 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("TIELINE_")} | {
+    compiled = "PYTHONDONTWRITEBYTECODE"  # what is installed is compiled, and once only
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIELINE_") and name != compiled}
+    return kept | {
         "PYTHONPATH": str(Path(__file__).parents[1] / "src"),
         "PYTHONUNBUFFERED": "1",
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -109,9 +110,22 @@ async def running(settings: Settings, *, role: str = "command") -> AsyncIterator
 
     Raises `SetupError` with advice where something is missing or refused.
     """
-    with _database(settings) as url:
-        async with _opened(settings, url, role) as tieline:
+    with ExitStack() as stack:
+        with ThreadPoolExecutor(
+            1
+        ) as starter:  # whatever happens, it is waited for: nothing may start what nobody stops
+            url = starter.submit(stack.enter_context, _database(settings))
+            _load()
+        async with _opened(settings, url.result(), role) as tieline:
             yield tieline
+
+
+def _load() -> None:
+    """Import most of what will be needed, and compile the catalog: there is time for it while the database starts."""
+    from tieline.catalog import load_catalog
+    from tieline.flows import readings  # noqa: F401
+
+    load_catalog()
 
 
 @dataclass(frozen=True)
@@ -323,6 +337,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def main() -> None:
     """The `tieline` command. What it needs is imported when it is needed, so that `--help` is quick."""
+    gc.set_threshold(
+        200_000
+    )  # all that is loaded stays: to look for cycles in it again and again is a tenth of a start
     from tieline.cli import run
 
     run(read_settings=_read_settings, describe_settings=_describe_settings, running=running, reaching=reaching)

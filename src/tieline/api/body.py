@@ -46,7 +46,7 @@ class BadJson(RequestError):
 class Given(BaseModel):
     """What a caller sends: only the fields that there are, each of just its type."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class Nothing(Given):

@@ -45,7 +45,12 @@ def time_of(about: str) -> Any:
 
 
 class Row(BaseModel):
-    """A row in an answer; rows may get more members in later releases."""
+    """A row in an answer; rows may get more members in later releases.
+
+    No answer is validated, so that only who asks for the API's document waits until this is compiled.
+    """
+
+    model_config = ConfigDict(defer_build=True)
 
 
 class Reason(Row):
@@ -57,6 +62,8 @@ class Reason(Row):
 
 class Page(BaseModel, Generic[T]):
     """One page of rows."""
+
+    model_config = ConfigDict(defer_build=True)
 
     items: list[T] = Field(description="The rows.")
     next: str | None = Field(

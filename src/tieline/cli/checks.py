@@ -23,7 +23,7 @@ _COLUMNS: Columns = [
 @opened
 async def command(here: Opened, kind: str | None) -> None:
     """Show each check and how many entities pass, fail, or cannot be judged."""
-    from tieline.flows.views import check_row
+    from tieline.flows.catalog_views import check_row
     from tieline.store.tallies import count_outcomes
 
     async with here.work() as work:

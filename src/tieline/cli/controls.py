@@ -35,8 +35,8 @@ _COLUMNS: Columns = [
 @opened
 async def command(here: Opened, framework: str | None, status: str | None, as_of: datetime | None) -> None:
     """Show each control and how many standing answers speak, or spoke, for and against it."""
+    from tieline.flows.catalog_views import control_row
     from tieline.flows.controls import list_controls
-    from tieline.flows.views import control_row
 
     day = as_of.date() if as_of else None
     found = await list_controls(here.parts, here.org.id, framework=framework, status=status, as_of=day)

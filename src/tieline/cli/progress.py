@@ -95,9 +95,13 @@ class Display(Protocol):
 async def working(
     tieline: Running, *, role: str = "command", until: asyncio.Event | None = None
 ) -> AsyncIterator[None]:
-    """Carry out what is due while the block runs, or `until` then; at the end runs under way come to theirs, or are handed back."""
+    """Carry out what is due while the block runs, or `until` then; at the end runs under way come to theirs, or are handed back.
+
+    What an engine needs is imported by a thread: a server answers meanwhile.
+    """
     until = until or asyncio.Event()
-    worker = asyncio.create_task(tieline.engine(role).run(until=until))
+    engine = await asyncio.to_thread(tieline.engine, role)
+    worker = asyncio.create_task(engine.run(until=until))
     try:
         yield
     finally:

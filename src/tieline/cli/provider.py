@@ -74,7 +74,7 @@ def check(path_or_slug: str, prove: bool) -> None:
     """
     from tieline.catalog import load_catalog
     from tieline.catalog.grade import grade_of, write_proof
-    from tieline.flows.views import provider_row
+    from tieline.flows.catalog_views import provider_row
 
     current().start_log("error")
     provider, folder = _find(path_or_slug)

@@ -23,7 +23,7 @@ def command() -> None:
 def list_() -> None:
     """List the providers, and those that could not be loaded."""
     from tieline.catalog import load_catalog
-    from tieline.flows.views import provider_row
+    from tieline.flows.catalog_views import provider_row
 
     current().start_log("error")  # those that are broken are listed, not logged
     catalog = load_catalog()
@@ -45,8 +45,8 @@ def show(slug: str) -> None:
     Where the provider is to trust one organization and no other (an AWS role, say), the organization is looked up for that.
     """
     from tieline.catalog import load_catalog
+    from tieline.flows.catalog_views import provider_row
     from tieline.flows.setup import setup_row
-    from tieline.flows.views import provider_row
 
     current().start_log("error")
     catalog, settings = load_catalog(), current().read_settings()

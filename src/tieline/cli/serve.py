@@ -80,8 +80,6 @@ async def serve(
     async with AsyncExitStack() as stack:
         tieline = await stack.enter_async_context(session.open(settings, role="server"))
         await stack.enter_async_context(_metrics_served(tieline))
-        if workers:
-            await stack.enter_async_context(working(tieline, role="server", until=stopping))
         api = tieline.api()
         server = quiet_server(api)
 
@@ -98,7 +96,10 @@ async def serve(
         with on_signal(stop):
             await _greet(tieline, listener)
             winding = asyncio.create_task(wind_down())
-            await server.serve(sockets=[listener])
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            if workers:
+                await stack.enter_async_context(working(tieline, role="server", until=stopping))
+            await serving
             winding.cancel()
 
 

@@ -6,16 +6,11 @@ RFC 3339 in UTC with a `Z`. No row holds a secret, a sealed byte or a key's hash
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tieline.catalog import Framework
-from tieline.catalog.grade import grade_of
-from tieline.flows.controls import Standing
 from tieline.flows.states import health_of
-from tieline.sdk.checks import Check
-from tieline.sdk.provider import Operation, Provider
 from tieline.stages.attest import hash_content
 from tieline.store.admission import EngineCounts
 from tieline.store.api_keys import ApiKeyRow
@@ -48,79 +43,6 @@ def listing(page: Listing[T], row: Callable[[T], JsonRow]) -> JsonRow:
 def moment(at: datetime | None) -> str | None:
     """A time as it is written everywhere: `2026-01-31T12:00:00.000000Z`."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
-
-
-# What the catalog knows
-
-
-def provider_row(provider: Provider[Any], checks: Iterable[Check]) -> JsonRow:
-    """A provider; `kind` is how it authenticates, and `checks` are all that there are, for its grade."""
-    return {
-        "id": provider.slug,
-        "provider": provider.slug,
-        "kind": provider.mode().kind,
-        "ways": [auth.slot for auth in provider.modes],
-        "name": provider.name,
-        "category": provider.category,
-        "description": provider.description,
-        "docs_url": provider.docs_url,
-        "grade": grade_of(provider, (one for one in checks if one.provider is None)).name,
-        "operations": [operation_row(one) for one in provider.operations],
-    }
-
-
-def operation_row(operation: Operation) -> JsonRow:
-    """An operation of a provider: what it reads, how often, and the permissions that it needs."""
-    return {
-        "id": operation.id,
-        "kind": operation.kind,
-        "title": operation.title,
-        "entities": sorted(operation.kinds),
-        "every_seconds": int(operation.every.total_seconds()),
-        "needs": sorted(operation.needs),
-    }
-
-
-def check_row(check: Check) -> JsonRow:
-    """A check; `provider` is `None` for those that hold for all, `kind` is the kind of entity judged."""
-    return {
-        "id": check.id,
-        "provider": check.provider,
-        "kind": check.kind,
-        "severity": check.severity,
-        "title": check.title,
-        "fix": check.fix,
-        "controls": list(check.controls),
-    }
-
-
-def framework_row(framework: Framework) -> JsonRow:
-    """A framework with its families."""
-    return {
-        "id": framework.slug,
-        "name": framework.name,
-        "edition": framework.edition,
-        "families": [{"id": family.id, "name": family.name} for family in framework.families],
-        "controls": len(framework.controls),
-    }
-
-
-def control_row(standing: Standing) -> JsonRow:
-    """A control with where it stands; the counts are of standing answers, one for each check and entity."""
-    control = standing.control
-    return {
-        "id": control.id,
-        "framework": control.framework,
-        "family": control.family,
-        "title": control.title,
-        "asks": control.asks,
-        "status": standing.status,
-        "supporting": standing.supporting,
-        "contradicting": standing.contradicting,
-        "unknown": standing.unknown,
-        "checks": list(standing.checks),
-        "last_evidence_at": moment(standing.last_evidence_at),
-    }
 
 
 # What an organization has

@@ -37,7 +37,7 @@ class Link:
 class Entity(BaseModel):
     """Anything that a sync can produce; `external_id` is the provider's own id, unique within connection and kind."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     kind: ClassVar[str]
     external_id: Key

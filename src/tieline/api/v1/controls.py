@@ -24,8 +24,8 @@ from tieline.api.schemas import (
 )
 from tieline.catalog import load_frameworks
 from tieline.flows import controls as flow
+from tieline.flows.catalog_views import check_row, control_row, framework_row
 from tieline.flows.controls import ControlStatus
-from tieline.flows.views import check_row, control_row, framework_row
 
 router = APIRouter(tags=["controls"])
 

@@ -12,10 +12,10 @@ from tieline.api.caller import Auditor, PartsOf
 from tieline.api.describe import documented
 from tieline.api.schemas import Page, ProviderSlug, Row, answer
 from tieline.flows.apps import app_availability
+from tieline.flows.catalog_views import provider_row
 from tieline.flows.context import external_id
 from tieline.flows.issuer import subject_of
 from tieline.flows.setup import availability_row, setup_row
-from tieline.flows.views import provider_row
 
 router = APIRouter(tags=["providers"])
 Slug = Annotated[str, Path(description="The provider's slug.", examples=["okta"])]

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from tieline.catalog import Catalog, find_control
 from tieline.flows.apps import app_fields
-from tieline.flows.views import JsonRow, connection_row, provider_row
+from tieline.flows.catalog_views import provider_row
+from tieline.flows.views import JsonRow, connection_row
 from tieline.sdk.auth import Auth, OAuthApp
 from tieline.sdk.checks import Check
 from tieline.sdk.provider import Provider

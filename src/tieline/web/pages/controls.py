@@ -14,8 +14,9 @@ from starlette.responses import Response
 from tieline.catalog import Framework, load_frameworks
 from tieline.errors import Invalid
 from tieline.flows import controls as flow
+from tieline.flows.catalog_views import control_row
 from tieline.flows.controls import CONTROL_STATUSES, Standing
-from tieline.flows.views import control_row, evidence_row, finding_row
+from tieline.flows.views import evidence_row, finding_row
 from tieline.sdk.checks import Check
 from tieline.sdk.provider import Provider
 from tieline.store.connections import list_connections
