@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,13 +15,13 @@ from tieline.flows import findings as flow
 from tieline.flows.explain import explain
 from tieline.flows.findings import Chosen
 from tieline.flows.members import invite_member, remove_member
-from tieline.ids import new_id
+from tieline.ids import new_id, to_uuid
 from tieline.sdk import Account, Membership, Related, check
 from tieline.store.audit import list_entries
-from tieline.store.connections import NOBODY
+from tieline.store.connections import NOBODY, lock_connection
 from tieline.store.entities import get_entity
 from tieline.store.finding_groups import group_findings
-from tieline.store.findings import Finding, get_finding, list_events, list_findings
+from tieline.store.findings import Finding, count_matching, get_finding, list_events, list_findings
 from tieline.store.listing import Paging
 from tieline.store.outbox import list_outbox
 
@@ -157,6 +159,71 @@ async def test_groups_hold_every_finding_once_and_their_key_leads_to_them(synced
         assert len(await listed(synced, **key)) == one.open + one.muted + one.resolved
     ranks = [["critical", "high", "medium", "low", "info"].index(one.severity) for one in groups if one.open]
     assert ranks == sorted(ranks)
+
+
+async def assert_counts_hold(bench: Bench) -> None:
+    """The counts that triggers keep are those of the findings."""
+    names = "connection_id, check_id, kind, severity, status, owner_id"
+    rows = await bench.query(f"SELECT {names}, count(*) AS findings FROM findings GROUP BY {names}")
+    kept = await bench.query(f"SELECT {names}, findings FROM finding_counts WHERE findings <> 0")
+    assert sorted(map(str, kept)) == sorted(map(str, rows))
+
+
+async def test_findings_are_counted_as_they_change(synced: Bench) -> None:
+    anna, some = await invite(synced, "anna"), Chosen(filters={"check_id": "mfa-enabled"})
+    await assert_counts_hold(synced)
+    await flow.mute_many(synced.parts, synced.org, some, reason="known", until=None, actor=ACTOR)
+    await flow.assign_many(synced.parts, synced.org, some, owner=anna, actor=ACTOR)
+    await assert_counts_hold(synced)
+    synced.sandbox.change("suspend")
+    synced.sandbox.change("leave")
+    await synced.sync()
+    await assert_counts_hold(synced)
+    await remove_member(synced.parts, synced.org, anna)
+    await assert_counts_hold(synced)
+    for wanted in (
+        {},
+        {"status": "open", "severity": "high"},
+        {"check_id": "mfa-enabled", "owner": NOBODY},
+        {"checks": ["mfa-enabled", "default-branch-protected"], "kind": "account"},
+        {"provider": "sandbox", "connection_id": synced.connection.id},
+        {"provider": "okta"},
+        {"subject": (await synced.all_findings())[0].subject},
+    ):
+        async with synced.parts.db.work(synced.org) as work:
+            counts = await count_matching(work, **wanted)
+        found = [one for one in await synced.all_findings() if one.id in await listed(synced, **wanted)]
+        assert counts == Counter(one.status for one in found), wanted
+
+
+@pytest.mark.parametrize("wanted", [{}, {"severity": "high"}, {"status": "resolved"}, {"owner": NOBODY}], ids=str)
+async def test_a_group_tells_the_oldest_open_finding_and_the_newest_title(synced: Bench, wanted: Any) -> None:
+    synced.clock.move_to(synced.clock.now() + timedelta(days=3))
+    synced.sandbox.change("suspend")
+    await synced.sync()
+    async with synced.parts.db.work(synced.org) as work:
+        groups, _ = await group_findings(work, "check", most=1_000, **wanted)
+    matching = [one for one in await synced.all_findings() if one.id in await listed(synced, **wanted)]
+    for one in groups:
+        mine = [finding for finding in matching if finding.check_id == one.key["check_id"]]
+        assert one.oldest == min((finding.opened_at for finding in mine if finding.status == "open"), default=None)
+        assert (one.entities, one.title) == (len(mine), max(mine, key=lambda finding: finding.id).title)
+    assert {one.key["check_id"] for one in groups} == {one.check_id for one in matching}
+
+
+async def test_whoever_changes_findings_waits_for_the_turn_of_their_connection(synced: Bench) -> None:
+    finding = (await synced.all_findings())[0]
+    async with synced.parts.db.work(synced.org) as page:
+        await lock_connection(page, finding.connection_id)
+        muting = asyncio.create_task(
+            flow.mute(synced.parts, synced.org, finding.id, reason="known", until=None, actor=ACTOR)
+        )
+        while not await synced.query("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+            assert not muting.done(), "it did not wait"
+        # It holds nothing that a page may want meanwhile: else the two would wait for each other.
+        driver = await page.driver()
+        await driver.execute("SELECT FROM findings WHERE id = $1 FOR UPDATE NOWAIT", to_uuid(finding.id, "find"))
+    assert (await muting).status == "muted"
 
 
 async def test_a_finding_is_explained_by_the_check_itself(synced: Bench) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
+from html import unescape
 
+import pytest
 from tests.api.shapes import Scene
 from tests.web.conftest import Signs
 from tests.web.test_every_page import HOSTILE, check_page
 
 from tieline.flows.parts import Parts
-from tieline.ids import to_uuid
+from tieline.ids import new_id, to_uuid
+from tieline.store import entity_lists
 from tieline.store.entity_lists import list_entities
 from tieline.store.findings import get_finding
 from tieline.store.listing import Paging
+from tieline.web.words import number
 
 
 async def test_kinds_are_tabs_with_counts_and_filters_narrow_them(sign_in: Signs, scene: Scene) -> None:
@@ -42,6 +46,32 @@ async def test_the_csv_holds_every_entity_of_the_filter(sign_in: Signs, parts: P
         found = (await list_entities(work, Paging(limit=1000), kind="account")).items
     assert {one["id"] for one in rows} == {one.id for one in found}
     assert {one["kind"] for one in rows} == {"account"}
+
+
+async def test_a_search_looks_through_so_many_at_a_time_and_says_so(
+    sign_in: Signs, parts: Parts, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = await sign_in(scene.org_id, "auditor")
+    async with parts.db.work(scene.org_id) as work:
+        everything = (await list_entities(work, Paging(limit=5_000))).items
+        wanted = (await list_entities(work, Paging(limit=5_000), search="MA")).items
+    assert [one for one in everything if one.id in {one.id for one in wanted}] == wanted
+    assert 1 < len(wanted) < len(everything)
+    monkeypatch.setattr(entity_lists, "LOOKED_THROUGH", 150)
+    found, cursor, pages = [], None, 0
+    while pages == 0 or cursor:
+        async with parts.db.work(scene.org_id) as work:
+            page = await list_entities(work, Paging(cursor, limit=2), search="MA")
+        assert len(page.items) <= 2
+        found, cursor, pages = [*found, *page.items], page.next, pages + 1
+    assert found == wanted
+    assert pages > len(everything) // 150
+    page = (await browser.get("/entities", search="nobody at all")).text
+    assert f"None is among the first {number(50_000)} entities that were looked through" in page
+    assert "No entity is like that" not in page
+    further = unescape(re.search(r'<a href="([^"]+)" rel="next">Look further', page)[1])
+    assert f"None is among the next {number(50_000)} entities" in (await browser.get(further)).text
+    assert (await browser.get("/entities", cursor=new_id("ent"))).status_code == 422
 
 
 async def test_an_entity_shows_links_both_ways(sign_in: Signs, parts: Parts, scene: Scene) -> None:

@@ -11,6 +11,7 @@ from tests.web.conftest import Browser, Signs
 from tests.web.test_every_page import HOSTILE, check_page, look
 
 from tieline.flows.parts import Parts
+from tieline.store import search
 from tieline.store.connections import get_connection, update_connection
 from tieline.store.entity_lists import list_entities
 from tieline.store.listing import Paging
@@ -67,6 +68,20 @@ async def test_actions_are_links_to_where_the_button_is_and_only_for_those_who_m
     assert not [name for name in await links(auditor, "sync sandb") if name.startswith("Sync ")]
     assert "Re-wrap stored secrets" not in await links(admin, "wrap")
     assert "Re-wrap stored secrets" in await links(await sign_in(scene.org_id, "operator"), "wrap")
+
+
+async def test_a_search_that_did_not_look_through_all_says_so(
+    sign_in: Signs, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = await sign_in(scene.org_id, "auditor")
+    whole = (await browser.get("/search", q="qwertz")).text
+    assert "look through" not in whole
+    assert "looked through" not in whole
+    monkeypatch.setattr(search, "_OTHERS_LOOKED_THROUGH", 1)
+    monkeypatch.setattr(search, "_FINDINGS_LOOKED_THROUGH", 1)
+    partly = (await browser.get("/search", q="qwertz")).text
+    assert 'href="/entities?search=qwertz"' in partly
+    assert "only the newest were looked through" in partly
 
 
 async def test_nothing_of_another_organization_is_found(sign_in: Signs, scene: Scene) -> None:

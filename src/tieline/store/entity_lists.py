@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CTE, Select, select, tuple_, union_all
+from sqlalchemy import CTE, Select, Tuple, literal, select, tuple_, union_all
 
 from tieline.errors import Invalid
 from tieline.store.db import Work
@@ -42,7 +42,8 @@ async def list_entities(
     wanted = {"kind": kind, "connection_id": connection_id, "provider": provider, "status": status, "verdict": verdict}
     found = _in_order(work, removed=removed, **wanted)
     if paging.cursor:
-        found = found.where(tuple_(await _kind_at(work, paging.cursor), paging.cursor) < _PLACE)
+        after = await _place_of(work, paging.cursor)
+        found = found.where(after < _PLACE)
     first = _those_with(search.split(), found.limit(LOOKED_THROUGH)) if search else found
     ids = first.limit(paging.limit + 1).cte("first").prefix_with("MATERIALIZED")
     query = select(*SHOWN).where(entities.c.id.in_(select(ids.c.id)), entities.c.org_id == work.org_id)
@@ -74,14 +75,14 @@ def _those_with(words: Sequence[str], looked: Select[Any]) -> Select[Any]:
     return select(through.c.id).where(*held).order_by(through.c.kind, through.c.id)
 
 
-async def _kind_at(work: Work, cursor: str) -> str:
-    """The kind of the last entity of a page."""
+async def _place_of(work: Work, cursor: str) -> Tuple:
+    """Where a page ended."""
     query = select(entities.c.kind).where(entities.c.id == cursor, entities.c.org_id == work.org_id)
     kind: str | None = (await work.connection.execute(query)).scalar_one_or_none()
     if kind is None:
         told = {"field": "query.cursor", "problem": "is not the `next` of a page"}
         raise Invalid("There is no such page", advice="Begin without a cursor.", fields=[told])
-    return kind
+    return tuple_(literal(kind, entities.c.kind.type), literal(cursor, entities.c.id.type))
 
 
 async def _last_looked_at(work: Work, found: Select[Any]) -> str | None:
