@@ -111,9 +111,7 @@ async def running(settings: Settings, *, role: str = "command") -> AsyncIterator
     Raises `SetupError` with advice where something is missing or refused.
     """
     with ExitStack() as stack:
-        with ThreadPoolExecutor(
-            1
-        ) as starter:  # whatever happens, it is waited for: nothing may start what nobody stops
+        with ThreadPoolExecutor(1) as starter:  # it is waited for, whatever happens: nobody would stop what it starts
             url = starter.submit(stack.enter_context, _database(settings))
             _load()
         async with _opened(settings, url.result(), role) as tieline:
@@ -337,9 +335,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def main() -> None:
     """The `tieline` command. What it needs is imported when it is needed, so that `--help` is quick."""
-    gc.set_threshold(
-        200_000
-    )  # all that is loaded stays: to look for cycles in it again and again is a tenth of a start
+    # All that is loaded stays: to look for cycles in it again and again is a tenth of a start.
+    gc.set_threshold(200_000)
     from tieline.cli import run
 
     run(read_settings=_read_settings, describe_settings=_describe_settings, running=running, reaching=reaching)

@@ -216,7 +216,8 @@ async def find_some(work: Work, ids: Sequence[str]) -> list[Finding]:
 async def _take_turns(work: Work, query: Select[Any]) -> None:
     """Wait for a turn at each connection that some findings are of, before they are locked: the order of whoever writes a page."""
     concerned = select(query.subquery().c.connection_id).distinct()
-    await lock_connections(work, (await work.connection.execute(concerned)).scalars())
+    if ids := (await work.connection.execute(concerned)).scalars().all():
+        await lock_connections(work, ids)
 
 
 async def count_matching(work: Work, **wanted: Wanted) -> dict[str, int]:
@@ -283,12 +284,12 @@ async def assign_findings(
 
 async def unmute_expired(work: Work, *, now: datetime) -> list[Finding]:
     """Open the findings whose mute has run out; which."""
-    query = (
-        select(findings)
-        .where(findings.c.org_id == work.org_id, findings.c.status == "muted", findings.c.muted_until <= now)
-        .with_for_update(skip_locked=True)
+    query = select(findings).where(
+        findings.c.org_id == work.org_id, findings.c.status == "muted", findings.c.muted_until <= now
     )
-    due = [Finding(**row._mapping) for row in await work.connection.execute(query)]
+    await _take_turns(work, query)
+    rows = await work.connection.execute(query.with_for_update(skip_locked=True))
+    due = [Finding(**row._mapping) for row in rows]
     await unmute_findings(work, due, actor="tieline", now=now)
     return due
 
