@@ -200,6 +200,21 @@ async def test_a_connection_that_the_server_has_closed_is_replaced_before_it_is_
     await db.close()
 
 
+async def test_whoever_is_cancelled_in_the_middle_of_a_statement_ends_as_cancelled(
+    db: Db, organization: Organization
+) -> None:
+    async def wait() -> None:
+        async with db.work(organization.id) as work:
+            await work.connection.execute(text("SELECT pg_sleep(60)"))
+
+    for _ in range(3):
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
 async def test_many_rows_for_another_organization_are_refused(
     db: Db, organization: Organization, make_organization: Callable[[], Any]
 ) -> None:

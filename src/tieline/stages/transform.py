@@ -144,7 +144,7 @@ class Draft:
 
     def make(self, read: _Read | Refusal) -> None:
         """Map the record now that it is at hand; its text is not needed any more."""
-        self._made = (dataclasses.replace(read, id=self.id) if isinstance(read, Refusal) else self._become(read),)
+        self._made = (read if isinstance(read, Refusal) else self._become(read),)
         self.text = b""
 
     def _become(self, read: _Read) -> Candidate | Refusal | None:

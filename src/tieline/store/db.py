@@ -237,7 +237,8 @@ def _refuse_closed(connection: Any, *_: object) -> None:
 
 
 def _forget(connection: SyncConnection, *_: object) -> None:
-    connection.info.clear()
+    if not connection.invalidated:  # or else all is gone with the session
+        connection.info.clear()
 
 
 _SOON = "Try again soon."
