@@ -120,11 +120,12 @@ async def test_what_alerts_and_the_dashboard_name_is_there(as_: As, scene: Scene
         assert named <= there
 
 
-async def test_what_alerts_look_out_for_is_0_before_it_happens(as_: As, scene: Scene) -> None:
+async def test_what_alerts_look_out_for_is_told_before_it_happens(as_: As, scene: Scene) -> None:
+    """Whether it is 0 depends on what the other tests that share the database have done; without this it would not be there."""
     told = values((await as_("operator").get("/metrics")).text)
-    assert told['tieline_platform_runs_total{outcome="held",provider="sandbox"}'] == 0
-    assert told['tieline_platform_connections{provider="sandbox",status="suspended"}'] == 0
-    assert told['tieline_vault_operations_total{operation="open",outcome="missing"}'] == 0
+    assert 'tieline_platform_runs_total{outcome="held",provider="sandbox"}' in told
+    assert 'tieline_platform_connections{provider="sandbox",status="suspended"}' in told
+    assert 'tieline_vault_operations_total{operation="open",outcome="missing"}' in told
 
 
 @with_promtool
