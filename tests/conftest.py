@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for folder in TOGETHER:
             if item.path.is_relative_to(here / folder):
                 item.add_marker(pytest.mark.xdist_group(folder))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once what has failed: a check that is cut off never comes to the summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        told = getattr(getattr(report.longrepr, "reprcrash", None), "message", "") or str(report.longrepr)
+        sys.stderr.write(f"\nfailed in its {report.when}: {report.nodeid}: {told[:2_000]}\n")
 
 
 @pytest.fixture(scope="session")

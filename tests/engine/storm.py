@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 from tests.engine.steps import Place, bad_pages, fire, lost_triggers, make_org, make_schedule, now, overlaps, own_server
-from tests.engine.toy import Plan, start_worker
+from tests.engine.toy import Plan, ended, start_worker
 
 from tieline.errors import DatabaseError
 from tieline.ids import to_uuid
@@ -121,7 +121,7 @@ async def _crew(place: Place, storm: Storm) -> AsyncIterator[list[BaseProcess]]:
         for process in crew:
             process.terminate()
         for process in crew:
-            await asyncio.to_thread(process.join)
+            await ended(process)
 
 
 def _start(place: Place, storm: Storm) -> BaseProcess:
@@ -140,7 +140,7 @@ async def _strike(place: Place, storm: Storm, crew: list[BaseProcess]) -> None:
             continue
         victim = random.randrange(len(crew))
         crew[victim].kill()
-        await asyncio.to_thread(crew[victim].join)
+        await ended(crew[victim])
         died = f"('{now()}'::timestamptz, {crew[victim].pid})"
         crew[victim] = _start(place, storm)
         while not await _done(place.execute(f"INSERT INTO toy_deaths VALUES {died}")):

@@ -22,7 +22,7 @@ from tests.engine.steps import (
     runs_of,
     worker_process,
 )
-from tests.engine.toy import Toy, start, trigger_and_die
+from tests.engine.toy import Toy, ended, start, trigger_and_die
 
 from tieline.engine import Hold, worker
 from tieline.ids import to_uuid
@@ -33,8 +33,7 @@ from tieline.store.schedules import Schedule
 async def test_a_run_whose_worker_is_killed_goes_on_from_its_place(db: Db, place: Place) -> None:
     await make_schedule(db, await make_org(db))
     with worker_process(place, pages=6, fault="toy.page:3") as process:
-        await asyncio.to_thread(process.join)
-        assert process.exitcode == -signal.SIGKILL
+        assert await ended(process) == -signal.SIGKILL
     assert await runs_of(place) == [(None, 2)]
     async with engine(db, Toy(db, pages=6)):
         await eventually(lambda: idle(db))
@@ -47,8 +46,7 @@ async def test_a_run_whose_worker_is_killed_goes_on_from_its_place(db: Db, place
 async def test_what_a_process_was_admitting_when_it_was_killed_runs_elsewhere(db: Db, place: Place, when: str) -> None:
     made = await make_schedule(db, await make_org(db))
     with worker_process(place, mutant=f"dies {when}") as process:
-        await asyncio.to_thread(process.join)
-        assert process.exitcode == -signal.SIGKILL
+        assert await ended(process) == -signal.SIGKILL
     assert (await read(db, made)).held_by is None
     assert await place.execute("SELECT 1 FROM pgqueuer") == []
     async with engine(db, Toy(db)):
@@ -62,8 +60,7 @@ async def test_a_trigger_whose_process_is_killed_runs_if_it_was_committed_and_on
 ) -> None:
     made = await make_schedule(db, await make_org(db), due=now() + HOUR)
     process = start(trigger_and_die, place.url, made.org_id, made.connection_id, committed)
-    await asyncio.to_thread(process.join)
-    assert process.exitcode == -signal.SIGKILL
+    assert await ended(process) == -signal.SIGKILL
     other = await make_schedule(db, made.org_id)
     async with engine(db, Toy(db)):
         await eventually(lambda: idle_but(db, made) if not committed else idle(db))

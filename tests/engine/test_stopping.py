@@ -18,7 +18,7 @@ from tests.engine.steps import (
     runs_of,
     worker_process,
 )
-from tests.engine.toy import Toy, quick_limits
+from tests.engine.toy import Toy, ended, quick_limits
 
 from tieline.clock import SystemClock
 from tieline.engine import Engine
@@ -70,8 +70,7 @@ async def test_a_process_that_is_told_to_stop_ends_what_runs_and_leaves_the_rest
         await eventually(lambda: place.execute("SELECT 1 FROM toy_pages"))
         process.terminate()
         await fire(db, made)
-        await asyncio.to_thread(process.join)
-        assert process.exitcode == 0
+        assert await ended(process) == 0
     assert await runs_of(place) == [("done", 5)]
     after = await read(db, made)
     assert (after.held_by, after.generation - after.ran_generation) == (None, 1)

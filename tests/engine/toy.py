@@ -174,6 +174,15 @@ def start_worker(plan: Plan) -> BaseProcess:
     return start(work_as, plan)
 
 
+async def ended(process: BaseProcess, *, within: float = 120) -> int:
+    """Wait until a process has ended, and give its exit code. One that does not end is killed, and fails whoever waits."""
+    await asyncio.to_thread(process.join, within)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"process {process.pid} has not ended")
+    return process.exitcode
+
+
 def work_as(plan: Plan) -> None:
     """What a worker process does."""
     os.environ["TIELINE_FAULT"] = plan.fault

@@ -215,6 +215,24 @@ async def test_whoever_is_cancelled_in_the_middle_of_a_statement_ends_as_cancell
             await waiting
 
 
+async def test_whoever_is_cancelled_when_the_server_is_gone_ends_as_cancelled_too(
+    db: Db, organization: Organization
+) -> None:
+    gone = asyncio.Event()
+
+    async def wait() -> None:
+        async with db.work(organization.id) as work:
+            (await work.driver()).add_termination_listener(lambda _: gone.set())
+            (await work.driver()).terminate()
+            await asyncio.sleep(60)
+
+    waiting = asyncio.create_task(wait())
+    await gone.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
 async def test_many_rows_for_another_organization_are_refused(
     db: Db, organization: Organization, make_organization: Callable[[], Any]
 ) -> None:

@@ -8,7 +8,7 @@ run as roles that own nothing and cannot bypass row-level security.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -104,11 +104,16 @@ class Db:
                 connection = await stack.enter_async_context(self._engine.connect())
             except (OSError, TimeoutError) as error:
                 raise _away() from error
+            transaction = await connection.begin()
             try:
-                async with connection.begin():
-                    yield connection
-            except ConnectionError as error:  # whoever is in a transaction speaks to nobody but the database
-                raise _away() from error
+                yield connection
+                await transaction.commit()
+            except BaseException as error:
+                with suppress(DBAPIError):  # a session that is gone took its transaction along, and `error` says more
+                    await transaction.rollback()
+                if isinstance(error, ConnectionError):  # whoever is in a transaction speaks to nobody but the database
+                    raise _away() from error
+                raise
 
     @asynccontextmanager
     async def brief(self, milliseconds: int) -> AsyncIterator[SystemWork]:
