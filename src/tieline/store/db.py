@@ -107,10 +107,11 @@ class Db:
             transaction = await connection.begin()
             try:
                 yield connection
-                await transaction.commit()
+                if transaction.is_active:  # it may have been rolled back
+                    await transaction.commit()
             except BaseException as error:
                 with suppress(DBAPIError):  # a session that is gone took its transaction along, and `error` says more
-                    await transaction.rollback()
+                    await transaction.close()
                 if isinstance(error, ConnectionError):  # whoever is in a transaction speaks to nobody but the database
                     raise _away() from error
                 raise
