@@ -32,7 +32,7 @@ from tieline.ids import entity_uuid, new_id, uuid7
 from tieline.sdk.cel import by_engine
 from tieline.sdk.entities import Entity
 from tieline.sdk.mapping import CompiledMapping
-from tieline.stages.assess import Assessed, Judge, Subject, assess
+from tieline.stages.assess import Judge, Subject, assess
 from tieline.store.connections import Connection
 
 MAPPING = bench_findings.findings.into[0]
@@ -86,9 +86,13 @@ def _map(mapping: CompiledMapping[Any], records: list[dict[str, Any]]) -> None:
         assert isinstance(made, Entity)
 
 
-def _assess(subjects: list[Subject], judge: Judge) -> Assessed:
+def _assess(subjects: list[Subject], judge: Judge) -> None:
     """The checks of this kind ask for no other entities, so there is no database to be asked."""
-    return asyncio.run(assess(None, subjects, judge))
+
+    async def work() -> None:  # gives nothing back: of what it gave, `asyncio.run` would make the repr
+        await assess(None, subjects, judge)
+
+    asyncio.run(work())
 
 
 def _judge() -> Judge:
