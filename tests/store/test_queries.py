@@ -187,6 +187,28 @@ async def test_many_rows_go_in_after_others_were_taken_back(
     await db.close()
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_many_rows_go_in_after_others_were_taken_back_where_some_had_gone_in_before(
+    database_url: str, organization: Organization, *, whole: bool
+) -> None:
+    db = Db(database_url, pool_size=1)
+    async with db.work(organization.id) as work:
+        await insert_many(work, outbox, ROWS, driver_rows(organization, 30))
+    with suppress(ZeroDivisionError):
+        async with db.work(organization.id) as work:
+            if whole:
+                raise ZeroDivisionError
+            await insert_many(work, outbox, ROWS, driver_rows(organization, 30))
+            undone = await work.connection.begin_nested()
+            await insert_many(work, outbox, ROWS, driver_rows(organization, 40))
+            await undone.rollback()
+            await insert_many(work, outbox, ROWS, driver_rows(organization, 50))
+    async with db.work(organization.id) as work:
+        await insert_many(work, outbox, ROWS, driver_rows(organization, 60))
+        assert await count(work, outbox) == 30 + (0 if whole else 80) + 60
+    await db.close()
+
+
 async def test_a_connection_that_the_server_has_closed_is_replaced_before_it_is_used(
     database_url: str, organization: Organization
 ) -> None:

@@ -52,9 +52,11 @@ async def insert_many(
     there: set[str] = work.session.setdefault("staging", set())
     if staging not in there:
         like = f"SELECT {_listed(columns)} FROM {table.name} WITH NO DATA"  # noqa: S608  as above
-        await driver.execute(f"CREATE TEMPORARY TABLE {staging} WITH ({_UNCOMPRESSED}) ON COMMIT DELETE ROWS AS {like}")
+        how = f"WITH ({_UNCOMPRESSED}) ON COMMIT DELETE ROWS"
+        # A rollback makes us forget also what an earlier transaction of the session had made for good.
+        await driver.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} {how} AS {like}")
         there.add(staging)
-    elif staging in work.staged:
+    if staging in work.staged:
         await driver.execute(f"TRUNCATE {staging}")
     work.staged.add(staging)
     await driver.copy_records_to_table(staging, records=rows, columns=list(columns))
