@@ -14,6 +14,7 @@ STAGES = {
     "fetch": "tieline.stages.collect._read",
     "draft": "tieline.flows.sync.draft",
     "mapping": "tieline.sdk.mapping.CompiledMapping.apply",
+    "judge": "tieline.flows.sync.expect_new",
     "look up": "tieline.store.entities.look_up",
     "assess": "tieline.flows.sync.assess",
     "write": "tieline.flows.sync.load",
