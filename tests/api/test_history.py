@@ -54,6 +54,21 @@ async def test_a_time_before_it_was_read_is_not_found_and_says_since_when(as_: A
     assert now["id"] not in [row["id"] for row in rows]
 
 
+async def test_two_times_of_an_entity_are_told_side_by_side_with_what_differs(as_: As, scene: Scene) -> None:
+    client = as_("auditor")
+    now = await present(client, scene)
+    path, first = f"/v1/entities/{now['id']}/diff", datetime.fromisoformat(now["first_seen_at"])
+    came = (await client.get(path, params={"since": written(first - SOON), "until": written(first)})).json()
+    assert (came["before"], came["after"]["data"]) == (None, now["data"])
+    assert {one["field"]: (one["before"], one["after"]) for one in came["changes"]} == {
+        name: (None, value) for name, value in now["data"].items()
+    }
+    stayed = (await client.get(path)).json()  # since it was first read, until now
+    assert (stayed["before"]["data"], stayed["after"]["data"], stayed["changes"]) == (now["data"], now["data"], [])
+    late = await client.get(path, params={"since": "2999-01-01T00:00:00Z"})
+    assert (late.status_code, late.json()["slug"]) == (422, "invalid")
+
+
 @pytest.mark.parametrize("path", ["/v1/entities", "/v1/entities/{entity_id}"])
 @pytest.mark.parametrize(
     "as_of", ["2999-01-01T00:00:00Z", "yesterday", "1700000000", "2026-01-31", "2026-01-31T12:00:00"]

@@ -77,6 +77,7 @@ SINGLES: list[tuple[str, type[BaseModel]]] = [
     ("/v1/connect-sessions/{connect_session_id}", connect_sessions.ConnectSession),
     ("/v1/runs/{run_id}", runs.Run),
     ("/v1/entities/{entity_id}", entities.EntityDetail),
+    ("/v1/entities/{entity_id}/diff", entities.EntityDifference),
     ("/v1/findings/{finding_id}", findings.Finding),
     ("/v1/checks/{check_id}", controls.Check),
     ("/v1/frameworks/soc2", controls.Framework),

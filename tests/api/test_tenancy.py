@@ -25,7 +25,7 @@ ROLE_OF = {
     "list_runs": "auditor", "get_run": "auditor", "list_rejections": "auditor", "cancel_run": "member",
     "retry_run": "member", "release_run": "member", "follow_run": "auditor",
     "list_entities": "auditor", "count_entities": "auditor", "get_entity": "auditor",
-    "list_history": "auditor",
+    "list_history": "auditor", "compare_entity": "auditor",
     "list_findings": "auditor", "get_finding": "auditor", "show_finding_history": "auditor",
     "mute_finding": "member", "unmute_finding": "member", "assign_finding": "member", "list_finding_groups": "auditor",
     "mute_findings": "member", "unmute_findings": "member", "assign_findings": "member",

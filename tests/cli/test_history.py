@@ -17,3 +17,16 @@ def test_an_entity_is_shown_as_of_a_time_and_its_history_told(synced: Any) -> No
     early = synced("entities", "show", one["id"], "--as-of", "30d")
     assert early.code != 0
     assert "first seen" in early.err
+
+
+def test_two_times_of_an_entity_are_compared(synced: Any) -> None:
+    one = synced("entities", "--kind", "account", "--limit", "1", "--json").json["items"][0]
+    came = synced("entities", "diff", one["id"], "--since", "30d", "--json").json
+    assert (came["before"], came["after"]["data"]) == (None, one["data"])
+    assert {row["field"] for row in came["changes"]} == one["data"].keys()
+    shown = synced("entities", "diff", one["id"], "--since", "30d").out
+    assert "not read yet then, there later" in shown
+    assert "not told" in shown
+    assert one["data"]["email"] in shown
+    stayed = synced("entities", "diff", one["id"])
+    assert stayed.out == "No field differs.\n"

@@ -11,7 +11,7 @@ import click
 from tieline.cli.listing import page, paged
 from tieline.cli.moment import EARLIER
 from tieline.cli.session import NounGroup, Opened, opened
-from tieline.cli.show import Columns, at, plain, show_listing, show_row
+from tieline.cli.show import Columns, at, plain, say, show_json, show_listing, show_row
 
 _NAMES = ("email", "name", "display_name", "title")
 
@@ -54,9 +54,18 @@ _VERSION_COLUMNS: Columns = [
     ("changes", _changes),
     ("run", "run_id"),
 ]
+_CHANGE_COLUMNS: Columns = [
+    ("field", "field"),
+    ("before", lambda row: _told(row["before"])),
+    ("after", lambda row: _told(row["after"])),
+]
 
 as_of = click.option(
-    "--as-of", "as_of", type=EARLIER, metavar="WHEN", help="As of then: 2026-01-31, 2026-01-31T12:00, or 30d ago."
+    "--as-of",
+    "as_of",
+    type=EARLIER,
+    metavar="WHEN",
+    help="As of then: 2026-01-31, 2026-01-31T12:00, or 30d for so long ago.",
 )
 
 
@@ -139,3 +148,27 @@ async def history(here: Opened, entity: str, limit: int, cursor: str | None) -> 
     async with here.work() as work:
         found = await list_versions(work, entity, page(limit, cursor))
     show_listing(listing(found, version_row), _VERSION_COLUMNS, json=here.session.json)
+
+
+@command.command("diff")
+@click.argument("entity")
+@click.option("--since", type=EARLIER, metavar="WHEN", help="The first time; when it was first read, if left out.")
+@click.option("--until", type=EARLIER, metavar="WHEN", help="The second time; now, if left out.")
+@opened
+async def diff(here: Opened, entity: str, since: datetime | None, until: datetime | None) -> None:
+    """Compare what an entity was at two times."""
+    from tieline.flows.history import compare_times, difference_row
+
+    async with here.work() as work:
+        row = difference_row(await compare_times(work, entity, since, until, now=here.parts.clock.now()))
+    if here.session.json:
+        show_json(row)
+        return
+    before, after = _presence(row["before"]), _presence(row["after"])
+    if before != after:
+        say(f"{before} then, {after} later")
+    show_listing({"items": row["changes"], "next": None}, _CHANGE_COLUMNS, json=False, none="No field differs.")
+
+
+def _presence(row: Mapping[str, Any] | None) -> str:
+    return "not read yet" if row is None else "gone" if row["removed_at"] else "there"

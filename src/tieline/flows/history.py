@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from tieline.errors import Invalid
 from tieline.flows.parts import Parts
 from tieline.flows.views import JsonRow, entity_row, moment
+from tieline.sdk.entities import KINDS
 from tieline.store.db import Work
 from tieline.store.entity_versions import Former, lay_over, list_former, prune_versions
 from tieline.store.listing import Listing, Paging
@@ -96,16 +97,18 @@ async def list_versions(work: Work, entity_id: str, paging: Paging) -> Listing[V
 
 
 async def compare_times(
-    work: Work, entity_id: str, before: datetime, after: datetime, *, now: datetime, order: Sequence[str] = ()
+    work: Work, entity_id: str, since: datetime | None, until: datetime | None, *, now: datetime
 ) -> Difference:
-    """An entity at two times, side by side; raises `NotFound`, and `NotKept`."""
-    _refuse_future(max(before, after), now)
-    first = (await find_past(work, entity_id, THE_PRESENT)).entity.first_seen_at
-    then, later = [_kept(await find_past(work, entity_id, at), at) if at >= first else None for at in (before, after)]
-    return Difference(then, later, differing(_data(then), _data(later), order))
+    """An entity at two times, side by side: when it was first read, and now, if none is told. Raises `NotFound`, and `NotKept`."""
+    newest = (await find_past(work, entity_id, THE_PRESENT)).entity
+    first, times = newest.first_seen_at, (since or newest.first_seen_at, until or now)
+    _refuse_future(max(times), now)
+    before, after = [_kept(await find_past(work, entity_id, at), at) if at >= first else None for at in times]
+    order = KINDS[newest.kind].model_fields if newest.kind in KINDS else ()
+    return Difference(before, after, differing(_data(before), _data(after), order))
 
 
-def differing(before: Mapping[str, Any], after: Mapping[str, Any], order: Sequence[str] = ()) -> list[Change]:
+def differing(before: Mapping[str, Any], after: Mapping[str, Any], order: Iterable[str] = ()) -> list[Change]:
     """The fields that differ, first those of `order`."""
     names = list(dict.fromkeys([*order, *sorted(before.keys() | after.keys())]))
     changes = [Change(name, before.get(name), after.get(name)) for name in names]
@@ -142,6 +145,12 @@ def version_row(version: Version) -> JsonRow:
         "status": version.status,
         "changes": None if changes is None else [_change_row(one) for one in changes],
     }
+
+
+def difference_row(found: Difference) -> JsonRow:
+    """An entity at two times, and the fields that differ."""
+    before, after = (one and past_row(one) for one in (found.before, found.after))
+    return {"before": before, "after": after, "changes": [_change_row(one) for one in found.changes]}
 
 
 def _change_row(change: Change) -> JsonRow:

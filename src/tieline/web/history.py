@@ -10,7 +10,6 @@ from typing import Any
 from tieline.errors import Invalid
 from tieline.flows.history import Change, Difference, NotKept, Version, compare_times, list_versions
 from tieline.flows.views import moment
-from tieline.sdk.entities import KINDS
 from tieline.store.db import Work
 from tieline.store.entities import StoredEntity
 from tieline.store.listing import Paging
@@ -105,8 +104,7 @@ async def _compare_times(
     work: Work, entity: StoredEntity, before: datetime, after: datetime, now: datetime
 ) -> Compared:
     before, after = sorted((before, after))
-    order = list(KINDS[entity.kind].model_fields) if entity.kind in KINDS else []
-    found = await compare_times(work, entity.id, before, after, now=now, order=order)
+    found = await compare_times(work, entity.id, before, after, now=now)
     told = found.after or found.before
     same = told.entity.data.keys() - {one.field for one in found.changes} if told else ()
     return Compared(before, after, _presence(found) + _lines(found.changes), len(same))

@@ -30,7 +30,15 @@ from tieline.api.schemas import (
     text_in_query,
     time_of,
 )
-from tieline.flows.history import list_as_of, list_versions, past_row, see_past, version_row
+from tieline.flows.history import (
+    compare_times,
+    difference_row,
+    list_as_of,
+    list_versions,
+    past_row,
+    see_past,
+    version_row,
+)
 from tieline.flows.views import entity_detail, entity_row, listing
 from tieline.store import entities as store
 from tieline.store import entity_lists
@@ -105,6 +113,14 @@ class EntityVersion(Row):
     )
 
 
+class EntityDifference(Row):
+    """An entity at two times, side by side."""
+
+    before: Entity | None = Field(description="What it was at the first time; null if it had not been read by then.")
+    after: Entity | None = Field(description="What it was at the second one; null if it had not been read by then.")
+    changes: list[FieldChange] = Field(description="The fields that differ between the two.")
+
+
 class KindCount(Row):
     """How many present entities there are of a kind."""
 
@@ -132,6 +148,19 @@ class EntityAt(Filter):
     """When to look at it."""
 
     as_of: WrittenMoment | None = _as_of("As it was at this time.")
+
+
+class DifferenceQuery(Filter):
+    """Which two times to compare."""
+
+    since: WrittenMoment | None = Field(
+        default=None,
+        description="The first time; when it was first read, if it is left out.",
+        examples=["2026-01-31T12:00:00Z"],
+    )
+    until: WrittenMoment | None = Field(
+        default=None, description="The second one; now, if it is left out.", examples=["2026-02-28T12:00:00Z"]
+    )
 
 
 class VersionQuery(Paged):
@@ -184,3 +213,13 @@ async def list_history(
     """List what the entity was, newest first: when, what differed from before, and by which run."""
     async with parts.db.work(caller.org_id) as work:
         return answer(listing(await list_versions(work, entity_id, query.paging), version_row))
+
+
+@router.get("/entities/{entity_id}/diff", **documented(EntityDifference, query=DifferenceQuery, absent=True))
+async def compare_entity(
+    parts: PartsOf, caller: Auditor, entity_id: Id, query: Annotated[DifferenceQuery, Query()]
+) -> Response:
+    """Compare what the entity was at two times: which fields differ, and whether it was there."""
+    async with parts.db.work(caller.org_id) as work:
+        found = await compare_times(work, entity_id, query.since, query.until, now=parts.clock.now())
+    return answer(difference_row(found))
