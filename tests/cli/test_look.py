@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -213,3 +216,35 @@ def test_a_mapping_is_tried_on_a_real_record(synced: Any, tmp_path: Path) -> Non
     assert given.out.startswith("account rejected: title is not text")
     wrong = synced("connections", "try", connection, "people", "--field", "title=payload.(", "--json")
     assert (wrong.code, wrong.error["fields"][0]["field"]) == (1, "fields.title")
+
+
+def test_a_filter_that_nothing_fits_is_not_said_to_mean_that_there_is_nothing(synced: Any) -> None:
+    for arguments in (
+        ("runs", "--operation", "nothing"),
+        ("runs", "--status", "held"),
+        ("connections", "--provider", "nothing"),
+        ("findings", "--check", "nothing"),
+        ("evidence", "--control", "nothing"),
+    ):
+        assert synced(*arguments).out == "None fits these filters.\n", arguments
+
+
+@pytest.mark.parametrize("command", ["runs", "connections"])
+def test_a_status_that_does_not_exist_is_refused_with_those_that_do(synced: Any, command: str) -> None:
+    ended = synced(command, "--status", "bogus")
+    assert ended.code == 2
+    assert {"runs": "succeeded", "connections": "needs_reconnect"}[command] in ended.err
+
+
+@pytest.mark.parametrize("what", ["run", "settings", "providers"])
+def test_whoever_reads_no_further_hears_of_no_error(synced: Any, what: str) -> None:
+    run = synced("runs", "--limit", "1", "--json").json["items"][0]["id"]
+    arguments = {"run": ["runs", "show", run]}.get(what, [what])
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "wb") as stdout:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tieline", "--org", "synced", *arguments],
+            env=synced.environment, stdout=stdout, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, b"")

@@ -37,8 +37,8 @@ def run(
         with acting_as(f"cli:{_account()}"):
             code = root.main(prog_name="tieline", obj=session, standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left; the interpreter must not complain at the end
+    except (BrokenPipeError, SystemExit):  # whoever read our output has left; click makes the latter of it
+        sys.stderr.close()  # the interpreter must not complain at the end
         code = exits.FINE
     except Exception as error:
         if session.debugging:

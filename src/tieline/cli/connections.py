@@ -11,7 +11,7 @@ import click
 from tieline.cli.counting import counting
 from tieline.cli.exits import RUN_FAILED
 from tieline.cli.given import read_credential, read_options
-from tieline.cli.listing import page, paged
+from tieline.cli.listing import none_of, page, paged
 from tieline.cli.mappings import rejected, try_
 from tieline.cli.moment import LATER
 from tieline.cli.session import NounGroup, Opened, opened
@@ -55,6 +55,9 @@ _DAYS: Columns = [
     ("records", "records"),
     ("seconds", "seconds"),
 ]
+_STATUS = click.Choice(
+    ["active", "degraded", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"]
+)
 _HEALTH = click.Choice(["works", "needs_person", "tries_again", "stopped", "gone"])
 
 
@@ -69,7 +72,7 @@ command.add_command(try_)
 
 @command.command("list")
 @click.option("--provider", help="Only of this provider.")
-@click.option("--status", help="Only in this state; `disconnected` shows those that ended.")
+@click.option("--status", type=_STATUS, help="Only in this state; `disconnected` shows those that ended.")
 @click.option("--health", type=_HEALTH, help="Only those whose state comes to this.")
 @click.option("--owner", metavar="EMAIL|nobody", help="Only those that this member looks after, or that nobody does.")
 @paged
@@ -94,7 +97,8 @@ async def list_(
         found = await list_connections(
             work, page(limit, cursor), provider=provider, status=status, statuses=statuses, owner=owner_id
         )
-    none = "Nothing is connected: `tieline providers` lists what can be, `tieline connect` does it."
+    told = "Nothing is connected: `tieline providers` lists what can be, `tieline connect` does it."
+    none = none_of(told, provider, status, health, owner)
     show_listing(listing(found, connection_row), _COLUMNS, json=here.session.json, none=none)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from tieline.cli import exits
-from tieline.cli.listing import page, paged
+from tieline.cli.listing import none_of, page, paged
 from tieline.cli.moment import EARLIER
 from tieline.cli.session import NounGroup, Opened, opened
 from tieline.cli.show import Columns, at, say, show_json, show_listing, show_row, warn
@@ -69,7 +69,8 @@ async def list_(here: Opened, /, limit: int, cursor: str | None, **given: Any) -
     wanted, before = _wanted(given)
     async with here.work() as work:
         found = await list_evidence(work, page(limit, cursor), **wanted, before=before)
-    show_listing(listing(found, evidence_row), _COLUMNS, json=here.session.json, none="There is no evidence yet.")
+    none = none_of("There is no evidence yet.", *wanted.values(), before)
+    show_listing(listing(found, evidence_row), _COLUMNS, json=here.session.json, none=none)
 
 
 @command.command("pack")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tieline.cli.listing import page, paged
+from tieline.cli.listing import none_of, page, paged
 from tieline.cli.moment import EARLIER, LATER
 from tieline.cli.session import NounGroup, Opened, opened
 from tieline.cli.show import Columns, at, say, show_json, show_listing, show_row
@@ -78,7 +78,12 @@ async def list_(here: Opened, /, limit: int, cursor: str | None, **given: Any) -
     wanted = await _wanted(here, given)
     async with here.work() as work:
         found = await list_findings(work, page(limit, cursor), **wanted)
-    show_listing(listing(found, finding_row), _COLUMNS, json=here.session.json, none="There are no findings.")
+    show_listing(
+        listing(found, finding_row),
+        _COLUMNS,
+        json=here.session.json,
+        none=none_of("There are no findings.", *wanted.values()),
+    )
 
 
 @command.command("groups")
@@ -98,7 +103,7 @@ async def groups(here: Opened, /, by: Any, limit: int, **given: Any) -> None:
     async with here.work() as work:
         found, _ = await group_findings(work, by, most=limit, **wanted)
     rows = {"items": [group_row(one) for one in found], "next": None}
-    show_listing(rows, _GROUPS, json=here.session.json, none="There are no findings.")
+    show_listing(rows, _GROUPS, json=here.session.json, none=none_of("There are no findings.", *wanted.values()))
 
 
 @command.command("show")

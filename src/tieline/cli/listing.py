@@ -21,6 +21,11 @@ def paged(command: F) -> F:
     )(command)
 
 
+def none_of(told: str, *filters: Any) -> str:
+    """What is said where there are no rows: `told`, which says that there are none at all, unless a filter may have left them out."""
+    return "None fits these filters." if any(filters) else told
+
+
 def page(limit: int, cursor: str | None) -> Paging:
     """The page that the options ask for."""
     from tieline.store.listing import Paging

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tieline.cli.listing import page, paged
+from tieline.cli.listing import none_of, page, paged
 from tieline.cli.session import NounGroup, Opened, opened
 from tieline.cli.show import Columns, at, say, show_json, show_listing, show_row
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tieline.flows.parts import Parts
     from tieline.store.runs import Run
 
+_STATUSES = ("queued", "running", "succeeded", "partial", "failed", "cancelled", "held")
 _COLUMNS: Columns = [
     ("id", "id"),
     ("provider", "provider"),
@@ -37,7 +38,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--connection", help="Only of this connection.")
 @click.option("--operation", help="Only of this operation.")
-@click.option("--status", help="Only with this status: queued, running, succeeded, partial, failed, cancelled, held.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Only with this status; a run that waits is queued.")
 @paged
 @opened
 async def list_(
@@ -49,7 +50,8 @@ async def list_(
 
     async with here.work() as work:
         found = await list_runs(work, page(limit, cursor), connection_id=connection, operation=operation, status=status)
-    show_listing(listing(found, run_row), _COLUMNS, json=here.session.json, none="Nothing has run yet.")
+    none = none_of("Nothing has run yet.", connection, operation, status)
+    show_listing(listing(found, run_row), _COLUMNS, json=here.session.json, none=none)
 
 
 @command.command("show")
@@ -61,7 +63,8 @@ async def show(here: Opened, run: str) -> None:
     from tieline.store.runs import get_run
 
     async with here.work() as work:
-        show_row(run_row(await get_run(work, run)), json=here.session.json)
+        found = await get_run(work, run)
+    show_row(run_row(found), json=here.session.json)
 
 
 @command.command("rejections")

@@ -156,10 +156,11 @@ async def _greet(tieline: Running, listener: socket.socket) -> None:
             f"Who signs in at a provider is sent back to {tieline.parts.public_url}: set TIELINE_PUBLIC_URL to use that."
         )
     async with tieline.parts.db.work(tieline.organization.id) as work:
-        if not (await list_api_keys(work, Paging(limit=1))).items:
-            say(
-                "There is no API key yet: `tieline api-keys create`, in another terminal with the same settings, makes one."
-            )
+        some = (await list_api_keys(work, Paging(limit=1))).items
+    if not some:
+        say(
+            "There is no API key yet: `tieline api-keys create`, in another terminal with the same settings, makes one."
+        )
 
 
 async def _let_in(tieline: Running, base: str) -> None:
