@@ -99,11 +99,11 @@ def _read(variable: str) -> str:
 
 def refused(error: ValidationError, prefix: str) -> SetupError:
     """What pydantic found wrong, by variable, and no value."""
-    told = "; ".join(
-        f"{prefix}{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}"
+    told = [
+        f"{prefix}{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" if one["loc"] else one["msg"]
         for one in error.errors(include_input=False, include_url=False, include_context=False)
-    )
-    return SetupError(told, advice="Correct the environment; `tieline settings` explains each setting.")
+    ]
+    return SetupError("; ".join(told), advice="Correct the environment; `tieline settings` explains each setting.")
 
 
 def unknown(variable: str, known: Collection[str], why: str) -> SetupError:

@@ -189,9 +189,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if (self.oidc_issuer is None) != (self.oidc_client_id is None):
-            raise ValueError("oidc_issuer and oidc_client_id are only of use together")
+            raise ValueError(f"{PREFIX}OIDC_ISSUER and {PREFIX}OIDC_CLIENT_ID are only of use together")
         if self.metrics_port is not None and self.metrics_token is None and not _is_loopback(self.metrics_host):
-            raise ValueError("metrics_host can be reached by others, so metrics_token must be set")
+            raise ValueError(f"{PREFIX}METRICS_HOST can be reached by others, so {PREFIX}METRICS_TOKEN must be set")
         return self
 
     @property

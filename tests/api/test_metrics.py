@@ -69,6 +69,14 @@ async def test_the_token_reads_the_metrics(anonymous: httpx2.AsyncClient, app: F
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
+async def test_a_wrong_token_is_told_from_a_key_that_is_not_there(anonymous: httpx2.AsyncClient, app: FastAPI) -> None:
+    app.state.metrics_token = SecretStr(TOKEN)
+    wrong = (await anonymous.get("/metrics", headers={"Authorization": "Bearer another"})).json()
+    absent = (await anonymous.get("/metrics")).json()
+    assert "TIELINE_METRICS_TOKEN" in wrong["advice"]
+    assert "X-API-Key" in absent["detail"]
+
+
 @pytest.mark.parametrize(("token", "open_to_all"), [(None, True), (SecretStr(TOKEN), False)])
 async def test_a_port_of_its_own_asks_for_the_token_if_there_is_one(
     parts: Parts, token: SecretStr | None, open_to_all: bool

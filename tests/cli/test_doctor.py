@@ -77,4 +77,5 @@ def test_a_worker_shows_its_metrics_on_a_port_of_its_own_and_sends_its_traces(ti
 def test_a_port_that_others_reach_needs_the_token(commands: Any) -> None:
     ended = commands("worker", "--metrics-port", "0", "--json", TIELINE_METRICS_HOST="0.0.0.0")
     assert ended.code == 4
-    assert "metrics_token must be set" in ended.error["message"]
+    assert "so TIELINE_METRICS_TOKEN must be set" in ended.error["message"]
+    assert "TIELINE_:" not in ended.error["message"]

@@ -62,6 +62,18 @@ def test_a_worker_works_until_it_is_told_to_stop(tieline: Any, company: Any) -> 
     assert working.wait().code == 0
 
 
+def test_a_worker_that_stops_in_the_middle_of_a_page_says_so_in_its_log(tieline: Any, faulty: Any) -> None:
+    faulty.connect(tieline)
+    faulty.fault(match=r"/v1/.*limit.*", delay_ms=4_000, times=None)
+    working = tieline.start("worker")
+    while "running" not in {run["status"] for run in tieline("runs", "--json").json["items"]}:
+        assert not (working.folder / "code").exists()
+    working.kill(signal.SIGTERM)
+    ended = working.wait()
+    assert ended.code == 0
+    assert "handed back" in " ".join(json.loads(line)["message"] for line in ended.err.splitlines())
+
+
 def test_the_second_part_of_an_answer_does_not_wait_for_the_first_to_be_acknowledged() -> None:
     with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()

@@ -136,13 +136,15 @@ async def test_what_waits_with_nobody_there_is_told(bench: Bench) -> None:
 @pytest.mark.parametrize("worker", [True, False], ids=["with a worker", "with none"])
 async def test_holds_of_nobody_alive_are_told_with_since_when(bench: Bench, worker: bool) -> None:
     holds = await bench.admit()
+    assert wrong((await engine(bench))["holds"]) == ("warning", True), "no worker is there at all"
+    await sign_on(bench)
     assert (await engine(bench))["holds"].status == "ok"
     bench.clock.ahead += STALE + FIVE
     if worker:
         await sign_on(bench)
     found = (await engine(bench))["holds"]
     assert wrong(found) == ("warning", True)
-    assert found.said.startswith(f"{len(holds)} run(s) are held by nobody alive, since ")
+    assert found.said.startswith(f"{len(holds)} run(s) are with workers of which nothing is heard, since ")
     assert ("restart" in found.advice) == worker
 
 

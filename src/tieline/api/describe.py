@@ -148,8 +148,9 @@ def _only(query: type[BaseModel] | None) -> Any:
 
     async def refuse_others(request: Request, _caller: Annotated[Caller, Depends(authenticate)]) -> None:
         names = [name for name, _ in request.query_params.multi_items()]
-        if not set(names) <= known:
-            raise Invalid("There is a query parameter that is unknown here", advice=_known(known))
+        if others := sorted(set(names) - known):
+            told = ", ".join(repr(one[:40]) for one in others[:3])
+            raise Invalid(f"There is a query parameter that is unknown here: {told}", advice=_known(known))
         if len(names) > len(set(names)):
             raise Invalid("A query parameter is given twice", advice=_known(known))
 

@@ -15,11 +15,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tieline.api.caller import authenticate
+from tieline.errors import NotAuthenticated
 from tieline.flows.readings import Readings
 from tieline.telemetry import MEDIA_TYPE, expose
 
 PATH = "/metrics"
 _BEARER = "bearer "
+_ADVICE = "Send the one of TIELINE_METRICS_TOKEN, or an operator's key: `tieline api-keys create --role operator`."
 
 
 async def answer_metrics(readings: Readings) -> Response:
@@ -30,6 +32,8 @@ async def answer_metrics(readings: Readings) -> Response:
 async def check_reader(request: Request, token: SecretStr | None) -> None:
     """Raises `NotAuthenticated` or `NotAllowed` unless the request has the token, or is an operator's."""
     if not _has(request, token):
+        if token and "Authorization" in request.headers:
+            raise NotAuthenticated("The token is another one", advice=_ADVICE)
         caller = await authenticate(request, request.headers.get("X-API-Key"))
         caller.must_be("operator")
 

@@ -97,7 +97,7 @@ def _tell(session: Session, error: Exception) -> int:
             show_problem(error.slug, error.message, error.what_to_do, error.details.get("fields"), json=json)
             return exits.SETUP if isinstance(error, SetupError) else exits.FAILED
         case OSError() if error.filename:
-            advice = "Make it usable for the account that runs Tieline, or name another in the settings."
+            advice = "Make it usable for the account that runs Tieline, or name another."
             show_problem("setup", f"{error.filename} cannot be used: {error.strerror}", advice, json=json)
             return exits.SETUP
         case _:

@@ -6,7 +6,7 @@ On a terminal a table is drawn anew as the runs move; elsewhere a line is writte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -93,11 +93,15 @@ class Display(Protocol):
 
 @asynccontextmanager
 async def working(
-    tieline: Running, *, role: str = "command", until: asyncio.Event | None = None
+    tieline: Running,
+    *,
+    role: str = "command",
+    until: asyncio.Event | None = None,
+    tell: Callable[[str], None] = warn,
 ) -> AsyncIterator[None]:
     """Carry out what is due while the block runs, or `until` then; at the end runs under way come to theirs, or are handed back.
 
-    What an engine needs is imported by a thread: a server answers meanwhile.
+    `tell` is called if that takes a while. What an engine needs is imported by a thread: a server answers meanwhile.
     """
     until = until or asyncio.Event()
     engine = await asyncio.to_thread(tieline.engine, role)
@@ -108,7 +112,7 @@ async def working(
         until.set()
         ended, _ = await asyncio.wait({worker}, timeout=_LAST_PAGE)
         if not ended:
-            warn(
+            tell(
                 "Runs under way are ended or handed back, in 20 s at most; Ctrl-C leaves at once, and they wait longer."
             )
         await worker

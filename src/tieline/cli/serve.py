@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 import socket
@@ -16,11 +17,13 @@ import click
 
 from tieline.cli.progress import working
 from tieline.cli.session import Command, Session, current
-from tieline.cli.show import say, warn
+from tieline.cli.show import say
 from tieline.errors import SetupError
 
 if TYPE_CHECKING:
     from tieline.cli.session import Running
+
+_log = logging.getLogger(__name__)
 
 _FIRST_HANDED_OVER = 3
 """The descriptor of the first socket that is handed over."""
@@ -98,7 +101,7 @@ async def serve(
             winding = asyncio.create_task(wind_down())
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             if workers:
-                await stack.enter_async_context(working(tieline, role="server", until=stopping))
+                await stack.enter_async_context(working(tieline, role="server", until=stopping, tell=_log.info))
             await serving
             winding.cancel()
 
@@ -108,7 +111,7 @@ async def work(session: Session, settings: Any, stop: asyncio.Event | None = Non
     stop = stop or asyncio.Event()
     async with session.open(settings, role="worker") as tieline:
         with on_signal(lambda _: stop.set()):
-            async with _metrics_served(tieline) as shown, working(tieline, role="worker", until=stop):
+            async with _metrics_served(tieline) as shown, working(tieline, role="worker", until=stop, tell=_log.info):
                 say(f"Working; {shown or 'nothing is listened on'}. Ctrl-C ends it.")
                 await stop.wait()
 
@@ -152,7 +155,7 @@ async def _greet(tieline: Running, listener: socket.socket) -> None:
     # Passkeys and cookies belong to the public address: whoever begins at another name would have to begin again.
     await _let_in(tieline, here if elsewhere else tieline.parts.public_url)
     if elsewhere:
-        warn(
+        say(
             f"Who signs in at a provider is sent back to {tieline.parts.public_url}: set TIELINE_PUBLIC_URL to use that."
         )
     async with tieline.parts.db.work(tieline.organization.id) as work:

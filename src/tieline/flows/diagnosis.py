@@ -133,14 +133,7 @@ async def examine_engine(parts: Parts, *, stale_after: timedelta) -> AsyncIterat
         overdue = await count_overdue(work, now=now, grace=_GRACE)
     alive = [one for one in workers if not one.is_silent(now)]
     yield _tell_queue(counts, due, alive, now)
-    if stuck:
-        said = f"{stuck} run(s) are held by nobody alive, since {silent_since:%Y-%m-%d %H:%M:%S} UTC"
-        restart = "Workers free them within a minute; if these stay, restart `tieline serve` or `tieline worker`."
-        yield Diagnosis(
-            "holds", "warning", said, restart if alive else f"{_START} It frees them and goes on with them."
-        )
-    else:
-        yield Diagnosis("holds", "ok", f"{counts.held} run(s) are held, each by somebody alive")
+    yield _tell_holds(counts, stuck, silent_since, alive)
     yield _tell_workers(workers, alive)
     if overdue:
         said = f"{overdue} row(s) are still there that should have been cleared away more than an hour ago"
@@ -160,6 +153,16 @@ def _tell_queue(counts: EngineCounts, due: datetime | None, alive: list[Worker],
         return Diagnosis("engine", "warning", said, advice)
     planned = f"; the next is due {due:%Y-%m-%d %H:%M} UTC" if due and not counts.waiting else ""
     return Diagnosis("engine", "ok", f"{counts.held} run(s) under way, {counts.waiting} due{planned}")
+
+
+def _tell_holds(counts: EngineCounts, stuck: int, since: datetime | None, alive: list[Worker]) -> Diagnosis:
+    if stuck:
+        said = f"{stuck} run(s) are with workers of which nothing is heard, since {since:%Y-%m-%d %H:%M:%S} UTC"
+        restart = "Others take them over within a minute; if these stay, restart `tieline serve` or `tieline worker`."
+        return Diagnosis("holds", "warning", said, restart if alive else f"{_START} It goes on with them.")
+    if counts.held and not alive:
+        return Diagnosis("holds", "warning", f"{counts.held} run(s) are with workers, of which none is heard", _START)
+    return Diagnosis("holds", "ok", f"{counts.held} run(s) are with workers, and none has been silent for long")
 
 
 def _tell_workers(workers: Sequence[Worker], alive: list[Worker]) -> Diagnosis:
