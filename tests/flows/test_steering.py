@@ -118,6 +118,20 @@ async def test_a_muted_finding_stays_muted_while_it_fails_and_opens_when_the_tim
     assert (again.status, again.muted_reason) == ("open", None)
 
 
+async def test_however_many_mutes_are_over_together_the_run_ends_and_opens_them(synced: Bench) -> None:
+    """There are more of them than a statement takes parameters."""
+    await synced.query(
+        """INSERT INTO findings (id, org_id, connection_id, provider, entity_id, kind, external_id, subject, check_id, title,
+                severity, status, "values", opened_at, changed_at, muted_reason, muted_until)
+            SELECT gen_random_uuid(), org_id, id, provider, gen_random_uuid(), 'account', number, number, 'mfa-enabled', 'MFA',
+                'high', 'muted', '{}', now(), now(), 'later', now()
+              FROM connections, generate_series(1, 32768) AS number"""
+    )
+    assert (await synced.sync("groups"))["groups"].status == "succeeded"
+    assert await synced.query("SELECT FROM findings WHERE status = 'muted'") == []
+    assert len(await synced.query("SELECT FROM finding_events WHERE event = 'unmuted'")) == 32_768
+
+
 async def begin_and_cancel(bench: Bench, **flaw: Any) -> Any:
     """Begin a run of people, cancel it while it waits for its second page, and give it as it ended."""
     bench.sandbox.spoil(r"GET /v1/people\?.*after=", **flaw)

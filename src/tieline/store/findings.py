@@ -153,9 +153,8 @@ async def add_findings(work: Work, rows: Sequence[tuple[Any, ...]]) -> None:
 async def change_findings(work: Work, ids: Sequence[str], **values: Any) -> None:
     """Set some columns of some findings."""
     if ids:
-        await work.connection.execute(
-            update(findings).where(findings.c.id.in_(ids), findings.c.org_id == work.org_id).values(values)
-        )
+        these = findings.c.id == among([to_uuid(one, "find") for one in ids])
+        await work.connection.execute(update(findings).where(these, findings.c.org_id == work.org_id).values(values))
 
 
 async def add_events(
