@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.flows.bench import ALL, Bench
 
@@ -139,6 +140,29 @@ async def test_a_revoked_token_stops_the_connection_until_it_has_a_new_one(synce
     assert (await synced.standing()).status == "active"
     await synced.run_due()
     assert {run.status for run in (await synced.runs())[:11]} == {"succeeded"}
+
+
+async def test_whoever_asks_for_runs_while_one_fails_waits_until_it_has(
+    synced: Bench, database_synced_once: str
+) -> None:
+    """Both are about all schedules of the connection: the one that fails has let go of its own, and stops the others next."""
+    owner = await asyncpg.connect(database_synced_once)
+    await synced.request("people")
+    synced.sandbox.control("revoke")
+    (hold,) = await synced.admit()
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE outbox IN SHARE MODE")
+        failing = asyncio.create_task(synced.carry_out(hold))
+        await waiting(synced, 1)
+        asking = asyncio.create_task(synced.request())
+        await waiting(synced, 2)
+    with pytest.raises(Conflict, match="needs_reconnect"):
+        await asking
+    await failing
+    assert synced.failures == []
+    assert (await synced.runs("people"))[0].status == "failed"
+    assert not any(one.enabled for one in await synced.schedules())
+    await owner.close()
 
 
 async def test_a_token_revoked_between_two_pages_leaves_a_partial_run(synced: Bench) -> None:
@@ -329,3 +353,9 @@ async def stored_first_page(bench: Bench) -> None:
 async def fail_already(bench: Bench, operation: str, times: int) -> None:
     """As if the operation had failed so often in a row."""
     await bench.query(f"UPDATE schedules SET attempt = {times} WHERE operation = '{operation}'")
+
+
+async def waiting(bench: Bench, count: int) -> None:
+    """Return when so many transactions wait for locks."""
+    while len(await bench.query("SELECT FROM pg_locks WHERE NOT granted")) < count:
+        await asyncio.sleep(0.02)

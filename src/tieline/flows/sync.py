@@ -81,7 +81,7 @@ async def request_sync(
     """Ask for a run now, of one operation or all; the runs that answer it, those under way included."""
     now = parts.clock.now()
     async with parts.db.work(org_id) as work:
-        connection = await get_connection(work, connection_id)
+        connection = await get_connection(work, connection_id, lock=True)  # before its schedules, as whoever stops them
         if operation:
             parts.catalog.operation(connection.provider, operation)
         endings.refuse_unless_runnable(connection)
