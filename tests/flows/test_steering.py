@@ -13,6 +13,7 @@ from tieline.errors import Conflict
 from tieline.flows.findings import mute, unmute
 from tieline.flows.pauses import pause, resume
 from tieline.flows.runs import cancel_run, release_held
+from tieline.ids import to_uuid
 
 NONE_LEFT: dict[str, Any] = {"body": {"data": [], "paging": {"next": None}}}
 
@@ -42,6 +43,19 @@ async def test_a_held_run_says_nothing_once_a_newer_one_saw_everything(synced: B
     assert (await synced.sync("groups"))["groups"].status == "succeeded"
     with pytest.raises(Conflict):
         await release_held(synced.parts, synced.org, held.id)
+
+
+async def test_of_runs_held_one_after_the_other_only_the_newest_keeps_what_it_saw(synced: Bench) -> None:
+    one_left = {"data": [{"id": "one", "name": "One"}], "paging": {"next": None}}
+    synced.sandbox.spoil(r"GET /v1/groups\?", times=None, body=one_left)
+    held = [(await synced.sync("groups"))["groups"] for _ in range(3)]
+    assert {run.status for run in held} == {"held"}
+    kept = await synced.query("SELECT run_id FROM run_pages")
+    assert [row["run_id"] for row in kept] == [to_uuid(held[-1].id, "run")]
+    await release_held(synced.parts, synced.org, held[-1].id)
+    await synced.drain()
+    assert (await synced.run(held[-1].id)).status == "succeeded"
+    assert await synced.query("SELECT FROM run_pages") == []
 
 
 async def test_what_vanished_and_came_back_is_there_again_with_its_findings(synced: Bench) -> None:

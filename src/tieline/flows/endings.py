@@ -237,8 +237,7 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
     await runs.update_run(work, sync.run.id, status=status, finished_at=sync.now, exchange=exchange, **told)
     if status == "held":
         await _note_wait(work, sync, Braked.slug)
-    else:
-        await runs.forget_pages(work, sync.run)
+    await runs.forget_pages(work, sync.run, held=status == "held")
     await fold_spans(work, sync.run.id, pages=(await runs.get_run(work, sync.run.id)).pages)
     current = await schedules.get_schedule(work, sync.connection.id, sync.operation.id, lock=True)
     own = current.own_every if current else None  # a person may have changed it since the run began

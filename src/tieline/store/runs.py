@@ -228,10 +228,14 @@ async def save_progress(
     return page
 
 
-async def forget_pages(work: Work, run: Run) -> None:
-    """Drop what a finished run had seen, which only its own sweep needed, and what held ones before it had."""
-    same = (runs.c.connection_id == run.connection_id) & (runs.c.operation == run.operation) & (runs.c.id <= run.id)
-    ended = select(runs.c.id).where(same, runs.c.org_id == work.org_id)
+async def forget_pages(work: Work, run: Run, *, held: bool = False) -> None:
+    """Drop what an ended run had seen, which only its own sweep needed, and what held ones before it had.
+
+    One that is `held` itself keeps its own: it is the only one that can still be released.
+    """
+    same = (runs.c.connection_id == run.connection_id) & (runs.c.operation == run.operation)
+    until = runs.c.id < run.id if held else runs.c.id <= run.id
+    ended = select(runs.c.id).where(same, until, runs.c.org_id == work.org_id)
     await work.connection.execute(
         delete(run_pages).where(run_pages.c.run_id.in_(ended), run_pages.c.org_id == work.org_id)
     )
