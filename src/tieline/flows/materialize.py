@@ -1,13 +1,14 @@
 """Materialize: judge what is stored anew, so that findings and evidence agree with the checks and the time as they are now.
 
-Nothing is read from a provider. Each batch of entities is one transaction, and where no answer changed and none is due to be
-attested again nothing is written.
+Nothing is read from a provider. Each batch of an operation's entities is one transaction, as a run's pages are: it attests once, so
+that what connections write of the same controls is written in one order. Where no answer changed and none is due to be attested
+again nothing is written.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from tieline.store.db import Work
 from tieline.store.entities import StoredEntity
 from tieline.store.listing import MAX_LIMIT, Paging
 from tieline.store.runs import Run
+from tieline.store.schedules import list_schedules
 
 
 async def materialize(parts: Parts, org_id: str, *, connection_id: str | None = None) -> dict[str, int]:
@@ -38,9 +40,10 @@ async def materialize(parts: Parts, org_id: str, *, connection_id: str | None = 
     counts = Counter(connections=0, entities=0, evidence=0, findings_opened=0, findings_resolved=0)
     for connection in await _chosen(parts, org_id, connection_id):
         counts["connections"] += 1
-        after: UUID | None = None
-        while stored := await _judge_batch(parts, connection, after, counts):
-            after = to_uuid(stored[-1].id, "ent")
+        for operation in await _operations(parts, connection):
+            after: UUID | None = None
+            while stored := await _judge_batch(parts, connection, operation, after, counts):
+                after = to_uuid(stored[-1].id, "ent")
     return dict(counts)
 
 
@@ -68,19 +71,26 @@ async def _live(work: Work) -> list[Connection]:
         cursor = page.next
 
 
+async def _operations(parts: Parts, connection: Connection) -> list[str]:
+    """Every operation that was ever planned, also one that its provider has no more: what it read stands."""
+    async with parts.db.work(connection.org_id) as work:
+        return [one.operation or "" for one in await list_schedules(work, connection.id)]
+
+
 async def _judge_batch(
-    parts: Parts, connection: Connection, after: UUID | None, counts: Counter[str]
+    parts: Parts, connection: Connection, operation: str, after: UUID | None, counts: Counter[str]
 ) -> Sequence[StoredEntity]:
-    """Judge the entities after an id, in one transaction; the batch, empty at the end."""
+    """Judge an operation's entities after an id, in one transaction; the batch, empty at the end."""
     async with parts.db.work(connection.org_id) as work:
         await lock_connection(work, connection.id)
-        stored = await entities.read_present(work, connection_id=connection.id, after=after)
-        judge = await judge_now(work, parts, connection)
-        for operation, own in _by_operation(stored):
-            run = await runs.last_finished(work, connection.id, operation)
-            if run:  # else its first run is under way, and judges them itself
-                counts.update(await _judge(work, parts, run, own, judge))
-                counts["entities"] += len(own)
+        run = await runs.last_finished(work, connection.id, operation)
+        if run is None:  # its first run is under way, and judges them itself
+            return []
+        stored = await entities.read_present(work, connection_id=connection.id, operation=operation, after=after)
+        if stored:
+            judge = await judge_now(work, parts, connection)
+            counts.update(await _judge(work, parts, run, stored, judge))
+            counts["entities"] += len(stored)
     return stored
 
 
@@ -101,10 +111,3 @@ def _query(parts: Parts, run: Run, connection: Connection) -> dict[str, Any]:
     title = next((one.title for one in provider.operations if one.id == run.operation), run.operation)
     source = base_url_of(parts, provider, parse_options(provider, connection.options))
     return {"operation": run.operation, "title": title, "source": source}
-
-
-def _by_operation(stored: Iterable[StoredEntity]) -> list[tuple[str, list[StoredEntity]]]:
-    found: dict[str, list[StoredEntity]] = {}
-    for one in stored:
-        found.setdefault(one.operation, []).append(one)
-    return list(found.items())

@@ -239,6 +239,7 @@ async def read_present(
     work: Work,
     *,
     connection_id: str,
+    operation: str | None = None,
     kind: str | None = None,
     ids: Sequence[UUID] | None = None,
     unknown: Collection[str] | None = None,
@@ -254,6 +255,8 @@ async def read_present(
     query = select(*SHOWN).where(
         entities.c.org_id == work.org_id, entities.c.connection_id == connection_id, entities.c.removed_at.is_(None)
     )
+    if operation:
+        query = query.where(entities.c.operation == operation)
     if kind:
         query = query.where(entities.c.kind == kind)
     if ids:
