@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import Counter
 
 import asyncpg
 from tests.flows.bench import Bench
@@ -12,6 +13,7 @@ from tieline.catalog.compile import compile_catalog
 from tieline.flows.materialize import materialize
 from tieline.ids import to_uuid
 from tieline.sdk import Device, Group, check
+from tieline.store.findings import count_findings
 
 MENTION = "INSERT INTO mentions (org_id, control, check_id) VALUES ($1, 'soc2:CC6.1', $2)"
 
@@ -55,3 +57,22 @@ async def test_new_checks_speak_of_a_control_while_another_page_speaks_of_it_the
         await owner.execute(f"{MENTION} ON CONFLICT DO NOTHING", to_uuid(synced.org, "org"), first)
     assert (await judging)["evidence"] == len(await synced.entities("device")) + len(await synced.entities("group"))
     await owner.close()
+
+
+async def test_a_check_that_is_worded_and_weighed_otherwise_is_told_so_by_its_findings(synced: Bench) -> None:
+    before = {one.id: one for one in await synced.all_findings()}
+    catalog = synced.parts.catalog
+    heavier = [
+        dataclasses.replace(one, severity="critical", title="Look at this") if one.id == "mfa-enabled" else one
+        for one in catalog.checks
+        if one.provider is None
+    ]
+    parts = dataclasses.replace(synced.parts, catalog=compile_catalog(catalog.providers.values(), heavier))
+    await materialize(parts, synced.org)
+    now = {"severity": "critical", "title": "Look at this"}
+    assert {one.id: one for one in await synced.all_findings()} == {
+        id: dataclasses.replace(one, **now) if one.check_id == "mfa-enabled" else one for id, one in before.items()
+    }
+    async with synced.parts.db.work(synced.org) as work:
+        counted = await count_findings(work)
+    assert counted == Counter((one.status, one.severity) for one in await synced.all_findings())

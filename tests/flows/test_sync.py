@@ -8,6 +8,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 from tests.flows.bench import Bench, Sandbox, connected, take_snapshot
 from tests.flows.worker import Work, start_worker
@@ -160,6 +161,24 @@ async def test_a_connection_s_own_expression_cannot_eat_the_worker_s_memory(sync
     assert (run.status, run.error_slug) == ("failed", "invalid")
     assert "too much memory" in str(run.error_message)
     assert len(await synced.entities("account")) == before
+
+
+async def test_findings_call_their_subject_as_it_is_called_now(synced: Bench) -> None:
+    async def override(fields: dict[str, str]) -> None:
+        own = {"people": {"fields": fields}}
+        await reconfigure(synced.parts, synced.org, synced.connection.id, overrides=own)
+        await synced.sync("people")
+
+    opened = await synced.findings("mfa-enabled", status="open")
+    await override({"email": "payload.email.replace('@', '+new@')"})
+    renamed = await synced.findings("mfa-enabled", status="open")
+    assert {one.subject for one in renamed.values()} == {one.subject.replace("@", "+new@") for one in opened.values()}
+    await override({"mfa": "true"})  # while it is resolved, it is what it was then
+    await override({})
+    assert await synced.findings("mfa-enabled", status="open") == {
+        name: dataclasses.replace(one, subject=opened[name].subject, changed_at=ANY, reopened=1)
+        for name, one in renamed.items()
+    }
 
 
 async def test_a_finding_that_comes_back_is_reopened(synced: Bench) -> None:

@@ -26,6 +26,7 @@ from tieline.store import entities, runs
 from tieline.store.connections import Connection, get_connection, list_connections, lock_connection
 from tieline.store.db import Work
 from tieline.store.entities import StoredEntity
+from tieline.store.findings import restate
 from tieline.store.listing import MAX_LIMIT, Paging
 from tieline.store.runs import Run
 from tieline.store.schedules import list_schedules
@@ -40,6 +41,7 @@ async def materialize(parts: Parts, org_id: str, *, connection_id: str | None = 
     counts = Counter(connections=0, entities=0, evidence=0, findings_opened=0, findings_resolved=0)
     for connection in await _chosen(parts, org_id, connection_id):
         counts["connections"] += 1
+        await _restate(parts, connection)
         for operation in await _operations(parts, connection):
             after: UUID | None = None
             while stored := await _judge_batch(parts, connection, operation, after, counts):
@@ -69,6 +71,14 @@ async def _live(work: Work) -> list[Connection]:
         if page.next is None:
             return found
         cursor = page.next
+
+
+async def _restate(parts: Parts, connection: Connection) -> None:
+    """Let findings say what their checks say now: a new release may word or weigh one otherwise."""
+    async with parts.db.work(connection.org_id) as work:
+        await lock_connection(work, connection.id)
+        for check in parts.catalog.checks:
+            await restate(work, connection.id, check.id, title=check.title, severity=check.severity)
 
 
 async def _operations(parts: Parts, connection: Connection) -> list[str]:

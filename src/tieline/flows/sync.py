@@ -39,11 +39,12 @@ from tieline.stages.assess import (
     subjects_of,
 )
 from tieline.stages.collect import Batch, Pace, collect
-from tieline.stages.load import Comparison, compare, load
+from tieline.stages.load import Comparison, compare, label_of, load
 from tieline.stages.transform import Candidate, Draft, Refusal, Transformed, draft, finish, hashes_of
 from tieline.store import entities, runs, schedules
 from tieline.store.connections import Connection, get_connection
 from tieline.store.db import Work
+from tieline.store.findings import rename_subjects
 from tieline.store.run_spans import Span, add_page
 from tieline.store.runs import Run
 from tieline.store.schedules import Hold, Schedule
@@ -271,6 +272,7 @@ async def _store(work: Work, sync: Sync, made: Transformed, compared: Comparison
         run_id=sync.run.id,
         now=judge.now,
     )
+    await rename_subjects(work, {one.id: label_of(one.entity) for one in compared.changed})
     written = {one.id for one in compared.to_write}
     await keep_outcomes(work, assessed, [one for one in subjects if one.id not in written])
     faults.passing("page.entities")

@@ -359,6 +359,8 @@ async def _open(work: Work, found: Sequence[Finding], *, run_id: str, now: datet
 async def _reopen(work: Work, found: Sequence[tuple[Finding, Answer]], *, run_id: str, now: datetime) -> None:
     for finding, answer in found:
         values = answer.judgement.values if answer.judgement else {}
-        again = {"status": "open", "values": values, "resolved_at": None, "changed_at": now}
-        await store.change_findings(work, [finding.id], **again, reopened=finding.reopened + 1)
+        again: dict[str, Any] = {"status": "open", "values": values, "resolved_at": None, "changed_at": now}
+        again |= {"subject": label_of(answer.subject.entity), "reopened": finding.reopened + 1}
+        again |= {"title": answer.check.title, "severity": answer.check.severity}
+        await store.change_findings(work, [finding.id], **again)
         await store.add_events(work, [(finding.id, "reopened", values)], at=now, run_id=run_id)

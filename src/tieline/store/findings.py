@@ -157,6 +157,25 @@ async def change_findings(work: Work, ids: Sequence[str], **values: Any) -> None
         await work.connection.execute(update(findings).where(these, findings.c.org_id == work.org_id).values(values))
 
 
+async def rename_subjects(work: Work, names: Mapping[UUID, str]) -> None:
+    """Let the findings that are not resolved call their entities as they are called now."""
+    if names:
+        driver = await work.driver()
+        await driver.execute(
+            """UPDATE findings SET subject = named.subject FROM unnest($1::uuid[], $2::text[]) AS named(id, subject)
+                WHERE entity_id = named.id AND org_id = $3 AND status <> 'resolved' AND findings.subject <> named.subject""",
+            list(names), list(names.values()), to_uuid(work.org_id, "org"),
+        )  # fmt: skip
+
+
+async def restate(work: Work, connection_id: str, check_id: str, *, title: str, severity: str) -> None:
+    """Let a connection's findings of a check that are not resolved say what the check says now."""
+    theirs = (findings.c.connection_id == connection_id) & (findings.c.check_id == check_id)
+    other = (findings.c.title != title) | (findings.c.severity != severity)
+    query = update(findings).where(theirs, other, findings.c.status != "resolved", findings.c.org_id == work.org_id)
+    await work.connection.execute(query.values(title=title, severity=severity))
+
+
 async def add_events(
     work: Work,
     events: Sequence[tuple[str, str, dict[str, Any]]],
