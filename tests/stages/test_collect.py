@@ -214,6 +214,32 @@ async def test_whoever_stops_listening_ends_the_reading(taken: int) -> None:
 
 
 @pytest.mark.usefixtures("each_page_alone")
+async def test_a_cancellation_is_not_lost_while_the_reading_is_ended() -> None:
+    ending = asyncio.Event()
+
+    async def read(ctx: Context[Any]) -> AsyncIterator[Any]:
+        try:
+            while True:
+                yield "a"
+        finally:
+            ending.set()
+            await asyncio.Event().wait()  # as one who says goodbye to a provider that does not answer
+
+    async def fail(records: list[Any]) -> list[Any]:
+        raise ValueError("not prepared")
+
+    async def take() -> None:
+        async for _ in collect(operation(read, MAPPING), opener, None, fail):
+            pass
+
+    taking = asyncio.create_task(take())
+    await ending.wait()
+    taking.cancel()
+    await asyncio.wait([taking])
+    assert taking.cancelled()
+
+
+@pytest.mark.usefixtures("each_page_alone")
 async def test_reading_is_ahead_of_storing_but_not_without_bound() -> None:
     asked: list[int] = []
 
