@@ -19,7 +19,7 @@ from tieline.sdk.addresses import AddressPolicy
 from tieline.sdk.context import Checkpoint, Turned
 from tieline.sdk.limits import Waits
 from tieline.stages import collect as module
-from tieline.stages.collect import MAX_RECORDS, Batch, Pace, collect
+from tieline.stages.collect import MAX_BYTES, MAX_RECORDS, Batch, Pace, collect
 
 Fetch = Callable[[Any], Any]
 MAPPING = Account.map(external_id="payload.id")
@@ -166,6 +166,36 @@ async def test_a_long_page_is_handed_over_in_parts_and_only_the_last_has_a_place
     found = await batches(read)
     assert [len(batch.records) for batch in found] == [MAX_RECORDS, MAX_RECORDS, 1]
     assert [batch.checkpoint for batch in found] == [None, None, Checkpoint(1)]
+
+
+async def test_a_page_of_large_records_is_handed_over_in_parts_of_little_text() -> None:
+    text = b"x" * (MAX_BYTES // 4)
+
+    async def read(ctx: Context[Any]) -> AsyncIterator[Any]:
+        async for record in ctx.each(listed([text] * 9)):
+            yield record
+
+    found = await batches(read)
+    assert [(len(batch.records), batch.checkpoint) for batch in found] == [(4, None), (4, None), (1, Checkpoint(1))]
+
+
+async def test_what_is_read_ahead_is_bound_by_its_text_too() -> None:
+    text, read_so_far = b"x" * (MAX_BYTES // 4), 0
+
+    async def fetch(cursor: Any) -> tuple[Sequence[Any], Any]:
+        nonlocal read_so_far
+        read_so_far += 3
+        return [text] * 3, (cursor or 0) + 1
+
+    async def read(ctx: Context[Any]) -> AsyncIterator[Any]:
+        async for record in ctx.each(fetch):
+            yield record
+
+    async with aclosing(collect(operation(read, MAPPING), opener, None)) as reading:
+        taken = [len((await anext(reading)).records) for _ in range(5)]
+        await asyncio.sleep(0.01)  # the reader is ahead by now, and waits
+    assert taken == [3] * 5  # two pages would be too much
+    assert read_so_far - sum(taken) <= 4 * 6  # two shelves, and what waits before each
 
 
 async def test_records_without_any_pages_come_without_a_place() -> None:

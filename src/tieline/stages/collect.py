@@ -23,6 +23,9 @@ from tieline.sdk.provider import Operation
 MAX_RECORDS = 1_000
 """The size of a batch: longer pages are stored in parts, so that they cost neither memory nor a long lock."""
 
+MAX_BYTES = 16 * 1024 * 1024
+"""The same for the text of its records, of which a page may hold 32 MiB. Parsed ones only count: to measure one is to write it out."""
+
 _AT_A_TIME = 10
 _STROKE = 0.001
 """Seconds of preparing at a stretch, about as long as the database takes for a short statement."""
@@ -51,11 +54,15 @@ class Pace:
 
 @dataclass(frozen=True)
 class Batch:
-    """Records in order, or what was made of them; `checkpoint` is set where a page ended, and is where a later run may go on."""
+    """Records in order, or what was made of them; `checkpoint` is set where a page ended, and is where a later run may go on.
+
+    `size` is how many bytes of text the records were that came as text.
+    """
 
     records: list[Any] = field(repr=False)
     checkpoint: Checkpoint | None
     pace: Pace = field(compare=False)
+    size: int = field(default=0, compare=False)
 
 
 async def collect(
@@ -110,12 +117,14 @@ async def _read(
     shelf: _Shelf,
 ) -> None:
     records: list[Any] = []
+    size = 0
     begun: datetime
 
     async def hand_over(checkpoint: Checkpoint | None) -> None:
-        nonlocal records, begun
-        done, records = records, []
-        await shelf.put(Batch(done, checkpoint, _pace(context, begun)))
+        nonlocal records, size, begun
+        done = Batch(records, checkpoint, _pace(context, begun), size)
+        records, size = [], 0
+        await shelf.put(done)
         begun = context.now  # the next page is asked for only now
 
     context = open_context(start, hand_over)
@@ -125,7 +134,9 @@ async def _read(
         async with aclosing(reading):
             async for record in reading:
                 records.append(record)
-                if len(records) >= MAX_RECORDS:
+                if isinstance(record, bytes):
+                    size += len(record)
+                if len(records) >= MAX_RECORDS or size >= MAX_BYTES:
                     await hand_over(None)
         if records:
             await hand_over(None)
@@ -151,7 +162,7 @@ class _Shelf:
         """Lay down a page, and go on once less than a batch waits."""
         self._waiting.append(batch)
         self._filled.set()
-        while sum(len(one.records) for one in self._waiting) >= MAX_RECORDS:
+        while self._is_full():
             self._emptied.clear()
             await self._emptied.wait()
 
@@ -168,9 +179,18 @@ class _Shelf:
         if not self._waiting:
             return None
         taken = self._waiting.popleft()
-        while self._waiting and len(taken.records) + len(self._waiting[0].records) <= MAX_RECORDS:
+        while self._waiting and _fit_together(taken, self._waiting[0]):
             following = self._waiting.popleft()
             place = following.checkpoint or taken.checkpoint
-            taken = Batch(taken.records + following.records, place, taken.pace + following.pace)
+            pace, size = taken.pace + following.pace, taken.size + following.size
+            taken = Batch(taken.records + following.records, place, pace, size)
         self._emptied.set()
         return taken
+
+    def _is_full(self) -> bool:
+        records, size = sum(len(one.records) for one in self._waiting), sum(one.size for one in self._waiting)
+        return records >= MAX_RECORDS or size >= MAX_BYTES
+
+
+def _fit_together(one: Batch, other: Batch) -> bool:
+    return len(one.records) + len(other.records) <= MAX_RECORDS and one.size + other.size <= MAX_BYTES
