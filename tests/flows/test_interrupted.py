@@ -18,6 +18,7 @@ from tieline.flows.connect import test_connection as try_connection
 from tieline.flows.disconnect import disconnect
 from tieline.flows.parts import Parts
 from tieline.flows.pauses import pause, resume
+from tieline.flows.reconfigure import reconfigure
 from tieline.flows.sync import request_sync
 from tieline.sdk import Account, Context, Identified, Operation, Options, PersonalToken, Provider
 from tieline.store.outbox import list_outbox
@@ -90,6 +91,28 @@ async def test_an_outage_is_waited_out_from_the_page_where_it_came(synced: Bench
     assert (run.status, run.attempts, run.error_slug) == ("succeeded", 2, None)
     asked = [one["request"] for one in synced.sandbox.requests("/v1/people")]
     assert len([one for one in asked if "after=" not in one]) == 1
+
+
+async def test_a_run_that_waited_while_a_filter_was_taken_back_removes_nobody_whom_it_left_out(synced: Bench) -> None:
+    people = await synced.entities("account")
+    await wait_out(synced, {"filter": f"payload.id != '{min(people)}'"}, {})
+    run = (await synced.runs("people"))[0]
+    assert (run.status, run.removed, run.records, run.skipped) == ("succeeded", 0, 240, 0)
+    assert (await synced.entities("account")).keys() == people.keys()
+
+
+async def test_a_run_that_waited_while_a_filter_was_set_removes_all_whom_it_leaves_out(synced: Bench) -> None:
+    someone, *others = sorted(await synced.entities("account"))
+    await wait_out(synced, {}, {"filter": f"payload.id != '{someone}'"})
+    assert (await synced.runs("people"))[0].removed == 1
+    assert (await synced.entities("account")).keys() == set(others)
+
+
+async def test_what_a_run_rejected_before_its_mapping_was_mended_is_no_part_of_its_reading(synced: Bench) -> None:
+    await wait_out(synced, {"fields": {"external_id": "payload.nothing"}}, {})
+    run = (await synced.runs("people"))[0]
+    assert (run.status, run.unidentified, run.rejected, run.unchanged) == ("succeeded", 0, 0, 240)
+    assert await synced.rejections(run.id) == []
 
 
 async def test_an_outage_that_lasts_ends_the_run_and_is_shown_on_the_connection(synced: Bench) -> None:
@@ -343,6 +366,19 @@ async def stop_in_the_middle(bench: Bench, stop: Any) -> None:
     await stored_first_page(bench)
     await stop(bench.parts, bench.org, bench.connection.id)
     await running
+
+
+async def wait_out(bench: Bench, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Run people to the end, with an outage before the second page during which the connection's own mapping becomes another one."""
+    about = (bench.parts, bench.org, bench.connection.id)
+    await reconfigure(*about, overrides={"people": before})
+    bench.sandbox.spoil(SECOND_PAGE, status=503, times=4)
+    (run,) = await bench.request("people")
+    await bench.run_due()
+    waiting = await bench.run(run.id)
+    assert (waiting.status, waiting.pages) == ("queued", 1)
+    await reconfigure(*about, overrides={"people": after})
+    await bench.drain()
 
 
 async def stored_first_page(bench: Bench) -> None:

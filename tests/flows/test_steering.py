@@ -12,6 +12,7 @@ from tests.flows.bench import Bench
 from tieline.errors import Conflict
 from tieline.flows.findings import mute, unmute
 from tieline.flows.pauses import pause, resume
+from tieline.flows.reconfigure import reconfigure
 from tieline.flows.runs import cancel_run, release_held
 from tieline.ids import to_uuid
 
@@ -35,6 +36,18 @@ async def test_a_held_run_that_is_released_removes_what_it_did_not_see(synced: B
     run = await synced.run(held.id)
     assert (run.status, run.removed, run.error_slug) == ("succeeded", len(groups), None)
     assert await synced.entities("group") == {}
+
+
+async def test_a_held_run_released_after_its_mapping_was_changed_reads_anew_and_is_held_again(synced: Bench) -> None:
+    groups = await synced.entities("group")
+    synced.sandbox.spoil(r"GET /v1/groups\?", times=None, **NONE_LEFT)
+    held = (await synced.sync("groups"))["groups"]
+    own = {"groups": {"filter": "payload.id != ''"}}
+    await reconfigure(synced.parts, synced.org, synced.connection.id, overrides=own)
+    for outcome in (("held", len(groups)), ("succeeded", 0)):
+        await release_held(synced.parts, synced.org, held.id)
+        await synced.drain()
+        assert ((await synced.run(held.id)).status, len(await synced.entities("group"))) == outcome
 
 
 async def test_a_held_run_says_nothing_once_a_newer_one_saw_everything(synced: Bench) -> None:

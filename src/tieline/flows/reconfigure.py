@@ -1,4 +1,8 @@
-"""Reconfigure: change a connection's owner, and its name, options or overrides, which take effect with its next runs."""
+"""Reconfigure: change a connection's owner, and its name, options or overrides, which take effect with its next runs.
+
+A run that is under way goes on by what was saved when it was last taken up; one that waits starts over, since what it read so far was read
+in another way.
+"""
 
 from __future__ import annotations
 

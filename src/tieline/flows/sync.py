@@ -12,8 +12,11 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from hashlib import blake2b
 from time import perf_counter
 from typing import Any
+
+import orjson
 
 from tieline import faults
 from tieline.catalog.compile import CompiledOperation, compile_operation
@@ -29,6 +32,7 @@ from tieline.flows.sweep import sweep
 from tieline.ids import to_uuid
 from tieline.log import bind
 from tieline.sdk.context import Checkpoint
+from tieline.sdk.provider import Operation
 from tieline.stages.assess import (
     Answer,
     Judge,
@@ -160,9 +164,7 @@ async def _begin(parts: Parts, hold: Hold) -> Sync | None:
             return None
         if schedule.every != operation.every:  # the provider was upgraded
             await set_default(work, schedule.id, operation.every)
-        run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1)
-        started = {"status": "running", "started_at": run.started_at, "attempts": run.attempts}
-        await runs.update_run(work, run.id, **started, resume_at=None, error_slug=None, error_message=None)
+        run = await _take_up(work, run, _stamp(connection, operation), now)
         before = await runs.last_finished(work, connection.id, run.operation)
     faults.passing("run.begun")
     return Sync(parts, schedule.hold, schedule, connection, run, provider, operation, is_first=before is None)
@@ -172,6 +174,23 @@ async def _unfinished_run(work: Work, schedule: Schedule, connection: Connection
     if schedule.run_id:
         return await runs.get_run(work, schedule.run_id)
     return await _queue_run(work, schedule, connection, cause=schedule.cause, now=now)
+
+
+async def _take_up(work: Work, run: Run, stamp: str, now: datetime) -> Run:
+    """The run as it is begun or goes on: from its place, unless it would read in another way than it did up to there."""
+    if run.stamp not in (None, stamp) and run.checkpoint != SWEPT:
+        run = await runs.start_over(work, run)
+    run = replace(run, started_at=run.started_at or now, attempts=run.attempts + 1, stamp=stamp)
+    started = {"status": "running", "started_at": run.started_at, "attempts": run.attempts, "stamp": stamp}
+    await runs.update_run(work, run.id, **started, resume_at=None, error_slug=None, error_message=None)
+    return run
+
+
+def _stamp(connection: Connection, operation: Operation) -> str:
+    """Tells one way to read an operation from another, in which other records may come, or other entities from them."""
+    own = connection.overrides.get(operation.id) or {}
+    way = [connection.auth, connection.options, own, [one.revision.hex() for one in operation.into]]
+    return blake2b(orjson.dumps(way, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
 async def _read(sync: Sync) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +38,9 @@ COUNTS = (
     "pages", "records", "skipped", "rejected", "unidentified", "created", "changed", "unchanged", "removed",
     "findings_opened", "findings_resolved", "evidence",
 )  # fmt: skip
+READ = ("records", "skipped", "rejected", "unidentified", "unchanged")
+"""The counts that say what was read; the others say what was done."""
+
 SAMPLES_PER_RUN = 20
 
 runs = Table(
@@ -56,6 +59,7 @@ runs = Table(
     Column("finished_at", UtcTime),
     Column("resume_at", UtcTime),
     Column("checkpoint", Json),
+    Column("stamp", Text),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("force", Boolean, nullable=False, server_default=text("false")),
     *(Column(name, Integer, nullable=False, server_default=text("0")) for name in COUNTS),
@@ -96,6 +100,7 @@ rejections = Table(
 class Run:
     """One execution; `resume_at` is set while it waits for the provider, `checkpoint` is where it goes on.
 
+    `stamp` tells in which way it reads (options, mappings): what was read in another is no part of the same reading.
     `traceparent` names the span in which it was asked for (W3C Trace Context), if that was traced.
     """
 
@@ -112,6 +117,7 @@ class Run:
     finished_at: datetime | None = None
     resume_at: datetime | None = None
     checkpoint: dict[str, Any] | None = None
+    stamp: str | None = None
     attempts: int = 0
     force: bool = False
     pages: int = 0
@@ -226,6 +232,15 @@ async def save_progress(
         row = {"org_id": work.org_id, "run_id": run_id, "page": page, "seen": seen}
         await work.connection.execute(insert(run_pages).values(**row))
     return page
+
+
+async def start_over(work: Work, run: Run) -> Run:
+    """Forget what a run has read, not what it did: it begins at its first page, and the brake, if it was released, holds again."""
+    for table in (run_pages, rejections):
+        await work.connection.execute(delete(table).where(table.c.run_id == run.id, table.c.org_id == work.org_id))
+    afresh: dict[str, Any] = dict.fromkeys(READ, 0) | {"checkpoint": None, "force": False}
+    await update_run(work, run.id, **afresh)
+    return replace(run, **afresh)
 
 
 async def forget_pages(work: Work, run: Run, *, held: bool = False) -> None:

@@ -529,6 +529,7 @@ CREATE TABLE runs (
     finished_at TIMESTAMP WITH TIME ZONE,
     resume_at TIMESTAMP WITH TIME ZONE,
     checkpoint JSONB,
+    stamp TEXT,
     attempts INTEGER DEFAULT 0 NOT NULL,
     force BOOLEAN DEFAULT false NOT NULL,
     pages INTEGER DEFAULT 0 NOT NULL,
