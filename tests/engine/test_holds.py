@@ -66,6 +66,19 @@ async def test_a_beat_is_for_the_hold_with_its_fence_and_waits_for_nobody(db: Db
     assert (await read(db, made)).beat_at > beaten
 
 
+async def test_a_run_that_got_on_may_fail_as_often_again(db: Db) -> None:
+    made = await make_schedule(db, await make_org(db))
+    counted = []
+    for got_on in (False, False, True):
+        (hold,) = await take(db)
+        async with db.work(made.org_id) as work:
+            begun = await begin(work, hold)
+            await keep(work, begun.hold, got_on=got_on)
+            await give_back(work, begun.hold, now=now() - HOUR, error="TooLong")
+        counted.append((await read(db, made)).attempt)
+    assert counted == [1, 2, 1]
+
+
 async def test_one_organization_cannot_touch_the_schedules_of_another(db: Db) -> None:
     made = await make_schedule(db, await make_org(db))
     (hold,) = await take(db)

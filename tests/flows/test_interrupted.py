@@ -115,8 +115,20 @@ async def test_what_a_run_rejected_before_its_mapping_was_mended_is_no_part_of_i
     assert await synced.rejections(run.id) == []
 
 
+async def test_outages_that_were_waited_out_before_a_page_was_stored_do_not_count_for_those_after_it(
+    synced: Bench,
+) -> None:
+    synced.sandbox.spoil(SECOND_PAGE, status=503, times=4)
+    await fail_already(synced, "people", 4)
+    run = (await synced.sync("people"))["people"]
+    assert (run.status, run.attempts, run.removed) == ("succeeded", 2, 0)
+    assert (await synced.standing()).status == "active"
+
+
 async def test_an_outage_that_lasts_ends_the_run_and_is_shown_on_the_connection(synced: Bench) -> None:
     synced.sandbox.spoil(SECOND_PAGE, status=500, times=None)
+    await synced.request("people")
+    await synced.run_due()
     await fail_already(synced, "people", 4)
     run = (await synced.sync("people"))["people"]
     assert (run.status, run.error_slug) == ("partial", "provider-unavailable")

@@ -23,10 +23,10 @@ def become(name: str) -> None:
 
 
 def _save_place_first() -> None:
-    async def store(one: Any, batch: Any, checkpoint: Any) -> None:
+    async def store(one: Any, batch: Any, checkpoint: Any, **about: Any) -> None:
         async with one.parts.db.work(one.hold.org_id) as work:
             await runs.update_run(work, one.run.id, checkpoint=checkpoint)
-        await store_batch(one, batch, checkpoint)
+        await store_batch(one, batch, checkpoint, **about)
 
     sync.store_batch = store
 

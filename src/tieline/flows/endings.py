@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tieline.flows.judging import Sync
 
 MOST_ATTEMPTS = 5
-"""How often an unavailable provider is tried before the run fails and the connection shows an error."""
+"""How often an unavailable provider is tried, without a page stored in between, before the run fails and the connection shows an error."""
 
 SHORTEST_WAIT = timedelta(seconds=5)
 """A provider that limits, but says that it can be asked again at once, is given so much time all the same."""
@@ -83,9 +83,9 @@ async def take_turn(work: Work, connection: Connection) -> None:
     await lock_connection(work, connection.id)
 
 
-async def keep_or_stop(work: Work, sync: Sync) -> None:
-    """Last thing in each transaction of a run: prove that the run is still ours and still wanted."""
-    if await schedules.keep(work, sync.hold):
+async def keep_or_stop(work: Work, sync: Sync, *, got_on: bool = False) -> None:
+    """Last thing in each transaction of a run: prove that the run is still ours and still wanted; if it `got_on`, say so."""
+    if await schedules.keep(work, sync.hold, got_on=got_on):
         raise Cancelled("Cancelled by a person")
     status = (await get_connection(work, sync.connection.id)).status
     if status == "disconnected":
@@ -117,12 +117,12 @@ async def end(sync: Sync, error: Exception) -> None:
     """End a run that did not succeed."""
     error = _first_of(error)
     async with sync.parts.db.work(sync.hold.org_id) as work:
+        attempt = await _failures(work, sync)
         match error:
             case RateLimited():
                 await _wait(work, sync, max(error.until, sync.now + SHORTEST_WAIT), error)
-            case Unavailable() if sync.schedule.attempt + 1 < MOST_ATTEMPTS:
-                until = sync.now + _backoff(sync.schedule.attempt)
-                await _wait(work, sync, until, error, attempt=sync.schedule.attempt + 1)
+            case Unavailable() if attempt + 1 < MOST_ATTEMPTS:
+                await _wait(work, sync, sync.now + _backoff(attempt), error, attempt=attempt + 1)
             case Stopped():
                 await _wait(work, sync, None, error)
             case Cancelled():
@@ -133,7 +133,7 @@ async def end(sync: Sync, error: Exception) -> None:
                 await _finish(work, sync, "partial", error)
             case ProviderError() | RequestError():
                 await _fail(work, sync, error)
-            case _ if is_passing(error) or sync.schedule.attempt + 1 < MOST_ATTEMPTS:
+            case _ if is_passing(error) or attempt + 1 < MOST_ATTEMPTS:
                 instruments.FAULTS.add()
                 raise error  # a fault of the database or of ours: the engine hands the run back, to be tried again later
             case _:
@@ -209,7 +209,6 @@ async def _wait(
     if await schedules.keep(work, sync.hold):
         await _finish(work, sync, "cancelled", Cancelled("Cancelled by a person"))
         return
-    failures = sync.schedule.attempt if attempt is None else attempt
     waiting = {"status": "queued", "resume_at": until, "error_slug": error.slug, "error_message": error.message}
     await runs.update_run(work, sync.run.id, **waiting, exchange=error.details.get("exchange"))
     await _note_wait(work, sync, error.slug)
@@ -219,7 +218,7 @@ async def _wait(
         now=sync.now,
         next_run_at=until or sync.now,
         run_id=sync.run.id,
-        attempt=failures,
+        attempt=attempt,
         error=error.slug,
         done=False,
     )
@@ -253,6 +252,12 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
     )
     await announce_run(work, sync.run, status, now=sync.now, error=error.slug if error else None)
     faults.passing("run.ending")
+
+
+async def _failures(work: Work, sync: Sync) -> int:
+    """How often the run has failed since it last got on, which may have been a moment ago."""
+    current = await schedules.get_schedule(work, sync.connection.id, sync.operation.id)
+    return current.attempt if current else 0
 
 
 async def _note_wait(work: Work, sync: Sync, cause: str) -> None:

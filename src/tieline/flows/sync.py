@@ -204,9 +204,9 @@ async def _read(sync: Sync) -> None:
     read = partial(_draft, sync, compiled)
     async with _reach(sync) as opened, aclosing(collect(sync.operation, opened.context, start, read)) as batches:
         async for batch in batches:
-            saved = _written(batch.checkpoint) if batch.checkpoint else saved
+            before, saved = saved, _written(batch.checkpoint) if batch.checkpoint else saved
             with _watched(sync, batch):
-                await store_batch(sync, batch, saved)
+                await store_batch(sync, batch, saved, got_on=saved != before)
     await _mark_collected(sync)
 
 
@@ -255,8 +255,8 @@ def _watched(sync: Sync, batch: Batch) -> Iterator[None]:
     instruments.PAGE_SECONDS.record(perf_counter() - begun, provider=slug, part="load")
 
 
-async def store_batch(sync: Sync, batch: Batch, checkpoint: dict[str, Any] | None) -> None:
-    """Store one batch of drafts and the place to go on from, in one transaction."""
+async def store_batch(sync: Sync, batch: Batch, checkpoint: dict[str, Any] | None, *, got_on: bool) -> None:
+    """Store one batch of drafts and the place to go on from, in one transaction; `got_on` if that is another place than before."""
     begun = sync.now
     faults.passing("page.fetched")
     async with sync.parts.db.work(sync.hold.org_id) as work:
@@ -274,7 +274,7 @@ async def store_batch(sync: Sync, batch: Batch, checkpoint: dict[str, Any] | Non
             raise Unexpected(f"{sync.provider.name} does not come to an end: {MOST_PAGES:,} pages were read in one run")
         await add_page(work, sync.run.id, span_of(page, batch.pace, loaded_since=begun, now=sync.now))
         faults.passing("page.checkpoint")
-        await endings.keep_or_stop(work, sync)
+        await endings.keep_or_stop(work, sync, got_on=got_on)
     faults.passing("page.committed")
 
 

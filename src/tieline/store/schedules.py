@@ -119,7 +119,8 @@ class Schedule:
 
     `every` is how often the provider says, `own_every` how often a person does, if one does. `switched_on` is what a person
     wants, `off_reason` what stops it besides; `enabled` follows from both. `next_run_at` is `None` when nothing is planned,
-    `run_id` names the unfinished run that the next hold continues, and `attempt` counts failures in a row.
+    `run_id` names the unfinished run that the next hold continues, and `attempt` counts its failures since it
+    last got on.
     """
 
     id: str
@@ -278,12 +279,14 @@ async def begin(work: Work, hold: Hold) -> Schedule | None:
     return Schedule(**row._mapping) if row else None
 
 
-async def keep(work: Work, hold: Hold) -> bool:
+async def keep(work: Work, hold: Hold, *, got_on: bool = False) -> bool:
     """Prove, within the transaction of a page, that the hold is still ours, and say so to others; raises `HoldLost`.
 
-    Returns whether somebody asked to cancel. It locks the row until the transaction ends, so call it last.
+    A run that `got_on` may fail as often again. Returns whether somebody asked to cancel. It locks the row until the transaction ends, so
+    call it last.
     """
-    query = update(schedules).where(_held(work, hold)).values(beat_at=CLOCK).returning(schedules.c.cancel_requested)
+    values: dict[str, Any] = {"beat_at": CLOCK} | ({"attempt": 0} if got_on else {})
+    query = update(schedules).where(_held(work, hold)).values(values).returning(schedules.c.cancel_requested)
     row = (await work.connection.execute(query)).one_or_none()
     if row is None:
         raise HoldLost("Another worker has taken over")
@@ -297,17 +300,17 @@ async def release(
     now: datetime,
     next_run_at: datetime | None,
     run_id: str | None,
-    attempt: int,
+    attempt: int | None = None,
     error: str | None,
     done: bool,
 ) -> None:
     """End the hold, in the transaction of the last page; raises `HoldLost`.
 
-    `done` says that the run is over: if a trigger came meanwhile the schedule is due now, else at `next_run_at`. A run that
+    `attempt` says how often it failed by now, if that changes. `done` says that the run is over: if a trigger came meanwhile the schedule is due now, else at `next_run_at`. A run that
     is not over waits until `next_run_at` and is then continued as `run_id`.
     """
-    values: dict[str, Any] = {"run_id": run_id, "attempt": attempt, "last_error": error, "next_run_at": next_run_at}
-    values["cancel_requested"] = False
+    values: dict[str, Any] = {"run_id": run_id, "last_error": error, "next_run_at": next_run_at}
+    values |= {"cancel_requested": False} | ({} if attempt is None else {"attempt": attempt})
     if done:
         triggered = schedules.c.generation > schedules.c.begun_generation
         values["ran_generation"] = schedules.c.begun_generation
