@@ -82,6 +82,16 @@ async def test_people_whom_a_search_cuts_off_are_not_taken_for_gone(
     assert len(reading.of(Account)) == 100
 
 
+async def test_a_reading_that_goes_on_behind_all_people_knows_that_they_were_cut_off(connect: Connect) -> None:
+    reading = Reading()
+    async with connect(jira_dc, "token", transport=a_jira(10, 0, 0, found=100), base_url=ADDRESS) as connected:
+        for _ in range(2):
+            start = reading.checkpoints[-1] if reading.checkpoints else None
+            with pytest.raises(NotOffered, match="first 100 people"):
+                await connected.read_into(reading, "users", start=start)
+    assert len(reading.of(Account)) == len(reading.records) == 100
+
+
 async def test_a_search_that_finds_nobody_lacks_a_permission(connect: Connect) -> None:
     async with connect(jira_dc, "token", transport=a_jira(9, 12, 0, found=0), base_url=ADDRESS) as connected:
         with pytest.raises(Forbidden) as refused:

@@ -14,6 +14,7 @@ _SEARCH_CUT_SINCE = [
     10
 ]  # the version from which a search finds this many at most, however it is paged (JRASERVER-78660)
 _MOST_FOUND = 100
+_EVERYBODY = {"username": ".", "includeInactive": "true"}  # a dot finds all; there is no other way to ask
 
 
 async def read_people(ctx: Context[Any]) -> AsyncIterator[dict[str, Any]]:
@@ -26,17 +27,20 @@ async def read_people(ctx: Context[Any]) -> AsyncIterator[dict[str, Any]]:
     if version >= _STREAM_SINCE:
         listed = ctx.pages(f"{_API}/user/list", pages=_Stream(), items="values")
     else:
-        everybody = {"username": ".", "includeInactive": "true"}  # a dot finds all; there is no other way to ask
-        listed = ctx.pages(f"{_API}/user/search", pages=_Search(), params=everybody)
-    found = 0
+        listed = ctx.pages(f"{_API}/user/search", pages=_Search(), params=_EVERYBODY)
     async for user in listed:
-        found += 1
         yield user
-    if _SEARCH_CUT_SINCE <= version < _STREAM_SINCE and found >= _MOST_FOUND:
+    if _SEARCH_CUT_SINCE <= version < _STREAM_SINCE and await _finds_the_most(ctx):
         raise NotOffered(
             f"Jira 10.0 to 10.2 shows its first {_MOST_FOUND} people only",
             advice="Upgrade Jira to 10.3, which lists all.",
         )
+
+
+async def _finds_the_most(ctx: Context[Any]) -> bool:
+    """Whether a search finds as many as it ever does. It is asked anew: a reading that goes on has not counted who came before."""
+    found = await ctx.get(f"{_API}/user/search", params=_EVERYBODY | {"maxResults": str(_MOST_FOUND)})
+    return len(found) >= _MOST_FOUND
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,6 @@ from tieline.sdk import (
 
 _API = "/rest/api/2"
 _MOST_GROUPS = 10_000
-_STREAM_SINCE = [10, 3]  # the version that brought the list of all people
-_SEARCH_CUT_SINCE = [
-    10
-]  # the version from which a search finds this many at most, however it is paged (JRASERVER-78660)
-_MOST_FOUND = 100
 
 
 def _address(url: str) -> str:
