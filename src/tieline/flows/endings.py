@@ -41,6 +41,8 @@ MOST_ATTEMPTS = 5
 SHORTEST_WAIT = timedelta(seconds=5)
 """A provider that limits, but says that it can be asked again at once, is given so much time all the same."""
 
+_AS_WISHED = frozenset({"succeeded", "cancelled"})
+
 _log = logging.getLogger(__name__)
 
 
@@ -198,8 +200,6 @@ async def _fail(work: Work, sync: Sync, error: TielineError) -> None:
         case Unavailable():
             await move_connection(work, current, "error", **about)
             await announce_connection(work, current, "error", now=sync.now)
-        case _:
-            _log.error("The run failed", extra={"reason": error.message})
 
 
 async def _wait(
@@ -222,6 +222,7 @@ async def _wait(
         error=error.slug,
         done=False,
     )
+    _log.info("The run waits", extra={"error": error.slug, "until": until})
     instruments.PUT_OFF.add(provider=sync.provider.slug, outcome=error.slug)
     faults.passing("run.waiting")
 
@@ -251,6 +252,8 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
         done=True,
     )
     await announce_run(work, sync.run, status, now=sync.now, error=error.slug if error else None)
+    why = {"error": error.slug, "reason": error.message} if error else {}
+    _log.log(logging.INFO if status in _AS_WISHED else logging.WARNING, "The run ended", extra={"status": status, **why})
     faults.passing("run.ending")
 
 

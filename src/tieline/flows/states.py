@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 
 from tieline.errors import Conflict
 from tieline.store.connections import Connection, get_connection, update_connection
 from tieline.store.db import Work
+
+_log = logging.getLogger(__name__)
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     "active": frozenset({"degraded", "error", "expired", "needs_reconnect", "paused", "suspended", "disconnected"}),
@@ -51,3 +54,5 @@ async def move_connection(
     if to != connection.status and to not in TRANSITIONS[connection.status]:
         raise Conflict(f"A connection that is {connection.status} cannot become {to}")
     await update_connection(work, connection.id, now=now, status=to, status_slug=slug, status_message=message)
+    about = {"connection_id": connection.id, "status": to} | ({"error": slug, "reason": message} if slug else {})
+    _log.log(logging.WARNING if slug else logging.INFO, "The connection changed its state", extra=about)
