@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,9 +13,10 @@ import pytest
 from tieline.catalog import load_catalog
 from tieline.catalog.compile import compile_operation
 from tieline.errors import Invalid
+from tieline.sdk import Account, Context
 from tieline.sdk.provider import Operation
 from tieline.stages.bench import Bench
-from tieline.stages.transform import Transformed, finish, transform
+from tieline.stages.transform import Refusal, Transformed, finish, transform
 from tieline.stages.trial import LONGEST_VALUE, Outcome, Trial, carry_out
 
 CONNECTION = uuid4()
@@ -118,6 +120,34 @@ async def test_a_batch_comes_to_the_same_on_the_bench_as_here(bench: Bench, peop
     assert [one.entity.external_id for one in here.candidates.values()] == ["per_1", "per_4"]
     assert by_reason(there) == by_reason(here)
     assert (there.skipped, len(here.refusals)) == (here.skipped, 5) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"id": "per_1", "score": 1e999}', b'{"id": "per_1", "deep": ' + b"[" * 120 + b"]" * 120 + b"}"]
+)
+async def test_of_a_record_that_cannot_be_read_no_expression_of_an_organization_is_asked(
+    bench: Bench, people: Operation, text: bytes
+) -> None:
+    own = {"fields": {"external_id": "payload.id"}}
+    compiled = compile_operation(load_catalog(), "sandbox", people, own)
+    (refusal,) = await bench.draft([text], compiled, own, connection=CONNECTION, options={})
+    assert isinstance(refusal, Refusal)
+    assert (refusal.field, refusal.reason, refusal.id) == ("record", "is not JSON, or nested too deeply", None)
+
+
+async def test_what_is_dropped_from_a_record_does_not_bring_it_past_the_bench(bench: Bench) -> None:
+    mapping = Account.map(external_id="payload.id", drop=("secret",))
+    operation = Operation("people", "People", (mapping,), timedelta(hours=1), frozenset(), read_nothing)
+    own = {"fields": {"external_id": ENDLESS}}
+    compiled = compile_operation(load_catalog(), "sandbox", operation, own)
+    record = {"id": "1", "secret": 1 << 70, "l": list(range(9_000)), "t": "x" * 500_000}
+    with pytest.raises(Invalid, match=r"longer than 0\.2 seconds"):
+        await bench.draft([record], compiled, own, connection=CONNECTION, options={}, seconds=0.2)
+
+
+async def read_nothing(_: Context[Any]) -> AsyncIterator[Any]:
+    for never in ():
+        yield never
 
 
 def by_reason(made: Transformed) -> set[tuple[str, str, Any]]:

@@ -25,7 +25,7 @@ import orjson
 from tieline.catalog.compile import CompiledOperation
 from tieline.errors import Conflict, Invalid
 from tieline.stages.guarded import answer_batch, read_drafts, write_batch
-from tieline.stages.transform import Draft, Refusal, draft
+from tieline.stages.transform import Draft, Refusal
 from tieline.stages.trial import Outcome, Trial, answer_trials, read_outcomes, write_trials
 
 MOST_BYTES = 1 << 30
@@ -71,9 +71,9 @@ class Bench:
     ) -> list[Draft | Refusal]:
         """What `stages.transform.draft` makes of records, mapped already; raises `Invalid` for a mapping that takes too much."""
         about: dict[str, Any] = {"connection": connection, "options": options}
-        line, unwritable = write_batch(records, operation, own, **about)
+        line, refused = write_batch(records, operation, own, **about)
         await self.gate.acquire()  # it waits for its turn
-        return read_drafts(await self._told(line, seconds)) + draft(unwritable, operation, **about)
+        return read_drafts(await self._told(line, seconds)) + refused
 
     async def _told(self, line: bytes, seconds: float) -> Any:
         """What the process answers to whoever has passed the gate."""

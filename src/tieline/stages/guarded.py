@@ -15,10 +15,9 @@ from uuid import UUID
 import orjson
 
 from tieline.catalog.compile import Catalog, CompiledOperation, compile_operation
-from tieline.sdk.answers import read_json
 from tieline.sdk.context import Record
 from tieline.stages.assess import read_entity
-from tieline.stages.transform import Candidate, Draft, Refusal, data_of, draft
+from tieline.stages.transform import Candidate, Draft, Refusal, data_of, draft, read_record
 from tieline.stages.trial import Trial, read_trial, written_trial
 
 _NOTHING = Catalog({}, (), {})
@@ -31,22 +30,22 @@ def write_batch(
     *,
     connection: UUID,
     options: Mapping[str, Any],
-) -> tuple[bytes, list[Any]]:
-    """A batch as one line of JSON, with what tells its mappings' revisions; and the records that JSON does not allow.
+) -> tuple[bytes, list[Draft | Refusal]]:
+    """A batch as one line of JSON, with what tells its mappings' revisions; and the refusals of those records that cannot be read.
 
-    Those `draft` refuses before it looks at any expression.
+    No expression is evaluated on this side, so nobody's own can be.
     """
-    texts, others = [], []
+    texts: list[tuple[orjson.Fragment, str | None]] = []
+    refused: list[Draft | Refusal] = []
     for one in records:
-        payload, variant = (one.payload, one.variant) if isinstance(one, Record) else (one, None)
-        try:
-            told = read_json(payload) if isinstance(payload, bytes) else payload
-            texts.append((orjson.Fragment(orjson.dumps(told)), variant))
-        except (TypeError, ValueError):
-            others.append(one)
+        read = read_record(one, operation)
+        if isinstance(read, Refusal):
+            refused.append(read)
+        else:
+            texts.append((orjson.Fragment(read.raw), one.variant if isinstance(one, Record) else None))
     batch = written_trial(Trial(operation.operation, own, [], connection, options)) | {"records": texts}
     revisions = [(variant, revision.hex()) for variant, revision in operation.revisions.items()]
-    return orjson.dumps(batch | {"revisions": revisions}), others
+    return orjson.dumps(batch | {"revisions": revisions}), refused
 
 
 def answer_batch(written: Mapping[str, Any]) -> list[list[Any]]:

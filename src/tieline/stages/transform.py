@@ -60,7 +60,7 @@ class Refusal:
     id: UUID | None = None
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
     """A record that was parsed, and its text as it is stored: names sorted, no white space."""
 
     payload: dict[str, Any]
@@ -96,28 +96,6 @@ class _Form:
         """A hash of a text, with all else that decides what becomes of it."""
         return blake2b(text + self.stamp, digest_size=size).digest()
 
-    def read(self, record: Any) -> _Read | Refusal:
-        """Parse a record, or take one that is no text, and write it as it is stored."""
-        payload, kind = record, self.kind
-        if isinstance(record, bytes):
-            try:
-                payload = read_json(record)
-            except ValueError:
-                return Refusal(kind, "record", "is not JSON, or nested too deeply", None)
-        if not isinstance(payload, dict):
-            return Refusal(kind, "record", f"is not an object but {type(payload).__name__}", None)
-        payload = self.mapping.clean(payload)
-        try:
-            raw = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
-        except TypeError:
-            return Refusal(kind, "record", "holds text or a value that JSON does not allow", None)
-        if len(raw) > MAX_RECORD_BYTES:
-            return Refusal(kind, "record", f"is larger than {MAX_RECORD_BYTES // 1024} KiB", None)
-        if may_hold_nul(raw):  # before mapping, so that no id, name or value holds one either
-            raw = without_nul(raw).encode()
-            payload = orjson.loads(raw)
-        return _Read(payload, raw)
-
 
 @dataclass(slots=True, eq=False)
 class Draft:
@@ -139,15 +117,15 @@ class Draft:
     def made(self) -> Candidate | Refusal | None:
         """What the mapping makes of the record, found once; `None` if it leaves it out."""
         if self._made is None and self.form:
-            self.make(self.form.read(self.text))
+            self.make(_read(self.text, self.form.mapping))
         return self._made[0] if self._made else None
 
-    def make(self, read: _Read | Refusal) -> None:
+    def make(self, read: Read | Refusal) -> None:
         """Map the record now that it is at hand; its text is not needed any more."""
         self._made = (read if isinstance(read, Refusal) else self._become(read),)
         self.text = b""
 
-    def _become(self, read: _Read) -> Candidate | Refusal | None:
+    def _become(self, read: Read) -> Candidate | Refusal | None:
         assert self.form  # noqa: S101  only of others it is known already what becomes
         entity = self.form.mapping.apply(read.payload, **self.form.about)
         if entity is None:
@@ -208,6 +186,13 @@ def draft(
     return [_draft_one(record, forms, all_new) for record in records]
 
 
+def read_record(record: Any, operation: CompiledOperation) -> Read | Refusal:
+    """Parse a record and write it as it is stored, which evaluates no expression."""
+    payload, variant = _parted(record)
+    mapping = operation.mappings.get(variant)
+    return _read(payload, mapping) if mapping else _unnamed(variant)
+
+
 def hashes_of(drafts: Sequence[Draft | Refusal]) -> dict[UUID, bytes]:
     """What a batch says of each entity that it names, last."""
     return {one.id: one.hash for one in drafts if isinstance(one, Draft) and one.id}
@@ -228,15 +213,14 @@ def finish(drafts: Sequence[Draft | Refusal], known: Mapping[UUID, Known] | None
 
 
 def _draft_one(record: Any, forms: Mapping[str | None, _Form], map_it: bool) -> Draft | Refusal:
-    payload, variant = (record.payload, record.variant) if isinstance(record, Record) else (record, None)
+    payload, variant = _parted(record)
     form = forms.get(variant)
     if form is None:
-        told = f"is {variant!r}, which no mapping names" if variant else "is not named: yield Record(payload, variant)"
-        return Refusal("unknown", "variant", told, None)
+        return _unnamed(variant)
     text = payload if isinstance(payload, bytes) and not form.mapping.drop else None  # what is dropped leaves no trace
     if text and not map_it and (recognised := form.recognise(text)):
         return recognised
-    read = form.read(payload)
+    read = _read(payload, form.mapping)
     if isinstance(read, Refusal):
         return read
     named = form.mapping.identify(read.payload, **form.about)
@@ -244,6 +228,39 @@ def _draft_one(record: Any, forms: Mapping[str | None, _Form], map_it: bool) -> 
     if map_it:
         made.make(read)
     return made
+
+
+def _parted(record: Any) -> tuple[Any, str | None]:
+    """A record's payload and the name of its variant."""
+    return (record.payload, record.variant) if isinstance(record, Record) else (record, None)
+
+
+def _unnamed(variant: str | None) -> Refusal:
+    told = f"is {variant!r}, which no mapping names" if variant else "is not named: yield Record(payload, variant)"
+    return Refusal("unknown", "variant", told, None)
+
+
+def _read(record: Any, mapping: CompiledMapping[Any]) -> Read | Refusal:
+    """Parse a payload, or take one that is no text, and write it as it is stored."""
+    payload, kind = record, mapping.entity.kind
+    if isinstance(record, bytes):
+        try:
+            payload = read_json(record)
+        except ValueError:
+            return Refusal(kind, "record", "is not JSON, or nested too deeply", None)
+    if not isinstance(payload, dict):
+        return Refusal(kind, "record", f"is not an object but {type(payload).__name__}", None)
+    payload = mapping.clean(payload)
+    try:
+        raw = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return Refusal(kind, "record", "holds text or a value that JSON does not allow", None)
+    if len(raw) > MAX_RECORD_BYTES:
+        return Refusal(kind, "record", f"is larger than {MAX_RECORD_BYTES // 1024} KiB", None)
+    if may_hold_nul(raw):  # before mapping, so that no id, name or value holds one either
+        payload = orjson.loads(without_nul(raw))
+        raw = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+    return Read(payload, raw)
 
 
 def _finish_one(one: Draft, result: Transformed) -> None:
