@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
+import pytest
 from tests.stages.steps import Step
 
 from tieline.ids import entity_uuid, to_uuid
-from tieline.sdk import Account, Membership
+from tieline.sdk import Account, Asset, Membership, check
+from tieline.sdk.entities import KINDS, Entity
 from tieline.store.entities import count_unseen, keys_of, remove_unseen
 from tieline.store.runs import create_run, save_progress
 
@@ -44,6 +47,46 @@ async def test_a_record_of_common_size_is_stored_as_it_is(step: Step) -> None:
     )
     assert found["size"] > 3_000
     assert found["compressed"] == 0
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+async def test_the_longest_texts_that_a_kind_allows_are_stored(step: Step, kind: str) -> None:
+    """An index takes entries of 2,704 bytes at most, after it has compressed what it can."""
+
+    @check(KINDS[kind], severity="low", controls=["soc2:CC6.1"])
+    def as_it_should_be(_: Entity) -> bool:
+        """As it should be.
+
+        Mend it.
+        """
+        return False
+
+    fields = KINDS[kind].model_json_schema()["properties"]
+    record = {name: value for name, about in fields.items() if (value := longest(about)) is not None}
+    made = step.made(KINDS[kind].map(**{name: f"payload.{name}" for name in record}), record)
+    moved, attested = await step.page(made, step.judge(as_it_should_be))
+    assert (moved["opened"], attested) == ([record["external_id"]], 1)
+    assert await step.query("SELECT external_id FROM entities") == [{"external_id": record["external_id"]}]
+
+
+def longest(field: dict[str, Any]) -> str | None:
+    """A text for a field that is as long as it may be, in characters of four bytes that cannot be compressed."""
+    for one in field.get("anyOf", [field]):
+        if "enum" in one:
+            return max(one["enum"], key=len)
+        if most := one.get("maxLength"):
+            return "".join(map(chr, Random(most).choices(range(0x20000, 0x2A6D0), k=most)))
+    return None
+
+
+async def test_a_state_that_is_too_long_has_its_record_rejected_and_no_other(step: Step) -> None:
+    mapping = Asset.map(external_id="payload.id", name="payload.id", status="payload.status")
+    made = step.made(mapping, {"id": "a", "status": "x" * 101}, {"id": "b", "status": "x" * 100})
+    await step.store(made)
+    assert [(one.field, one.reason) for one in made.refusals] == [
+        ("status", "String should have at most 100 characters")
+    ]
+    assert await step.query("SELECT external_id FROM entities") == [{"external_id": "b"}]
 
 
 async def test_the_same_id_of_another_kind_is_another_entity(step: Step) -> None:

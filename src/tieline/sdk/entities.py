@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Severity = Literal["critical", "high", "medium", "low", "info"]
 MAX_KEY = 600
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
+Word = Annotated[str, Field(max_length=100)]  # for states, which are in indexes: PostgreSQL allows an entry 2,704 bytes
 Line = Annotated[str, Field(max_length=1_000)]
 Text = Annotated[str, Field(max_length=20_000)]
 Count = Annotated[int, Field(ge=0)]
@@ -190,7 +191,7 @@ class Asset(Entity, kind="asset"):
 
     name: Line
     type: Line | None = None
-    status: Line | None = None
+    status: Word | None = None
     region: Line | None = None
     url: Line | None = None
     public: bool | None = None
