@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-from tests.flows.bench import Bench, MovableClock, Sandbox, parts_over
+from tests.flows.bench import Bench
+from tests.flows.memory import connected_to, provider_of
 
-from tieline.catalog.compile import compile_catalog
-from tieline.flows.connect import Attempt, connect
-from tieline.sdk import ApiKey, Context, Identified, Provider, Vulnerability
-from tieline.store.db import Db
-from tieline.store.organizations import create_organization
+from tieline.sdk import Vulnerability
 from tieline.store.runs import Run
 from tieline.vault import LocalKeyRing
 
@@ -29,47 +24,20 @@ RECORDS = [
 ]
 
 
-async def whoami(_: Context[Any]) -> Identified:
-    return Identified("1", "One")
-
-
-def provider_of(records: Sequence[dict[str, Any]]) -> Provider[Any]:
-    """A provider whose records are at hand, in pages of a thousand."""
-    made: Provider[Any] = Provider("memory", "Memory", "other", "https://x.example", ApiKey(header="x-key"), whoami)
-    kept = Vulnerability.map(
-        external_id="payload.id",
-        title="payload.title",
-        severity="payload.severity",
-        status="payload.state",
-        found_at="payload.found",
-    )
-
-    async def fetch(begin: int | None) -> tuple[Sequence[dict[str, Any]], int | None]:
-        end = (begin or 0) + 1_000
-        return records[begin or 0 : end], end if end < len(records) else None
-
-    @made.sync(into=kept, every="1d")
-    async def weaknesses(ctx: Context[Any]) -> AsyncIterator[Any]:
-        async for record in ctx.each(fetch):
-            yield record
-
-    return made
+WEAKNESS = Vulnerability.map(
+    external_id="payload.id",
+    title="payload.title",
+    severity="payload.severity",
+    status="payload.state",
+    found_at="payload.found",
+)
 
 
 @pytest.fixture
 async def memory(database_of_its_own: str, ring: LocalKeyRing) -> AsyncIterator[Bench]:
-    """A connection to such a provider that has been read once."""
-    db, clock = Db(database_of_its_own, pool_size=6), MovableClock()
-    parts = parts_over(db, ring, clock)
-    checks = [one for one in parts.catalog.checks if one.provider is None]
-    parts = replace(parts, catalog=compile_catalog([provider_of(RECORDS)], checks))
-    async with db.system() as work:
-        org = await create_organization(work, slug="memory", name="Memory", now=clock.now())
-    connection = await connect(parts, org.id, Attempt("memory", {}, {"api_key": "k" * 20}))
-    bench = Bench(parts, clock, Sandbox("https://x.example", ""), connection)
-    await bench.drain()
-    yield bench
-    await db.close()
+    """A connection to a provider of these that has been read once, in pages."""
+    async with connected_to(database_of_its_own, ring, provider_of({"weaknesses": RECORDS}, WEAKNESS)) as bench:
+        yield bench
 
 
 async def read_again(bench: Bench) -> tuple[Run, int]:

@@ -40,6 +40,7 @@ from tieline.stages.assess import (
     expect_new,
     keep_outcomes,
     reassess,
+    refused_and_due,
     subjects_of,
 )
 from tieline.stages.collect import Batch, Pace, collect
@@ -295,7 +296,8 @@ async def _store(work: Work, sync: Sync, made: Transformed, compared: Comparison
     written = {one.id for one in compared.to_write}
     await keep_outcomes(work, assessed, [one for one in subjects if one.id not in written])
     faults.passing("page.entities")
-    again = await reassess(work, linked, judge)
+    due = refused_and_due(made, compared.known, judge.now)
+    again = await reassess(work, linked, judge, due=due)
     moved = await conclude(work, sync, merge(assessed.answers, again.answers), judge)
     unchanged = len(compared.unchanged) + len(made.same)
     return {"created": len(compared.created), "changed": len(compared.changed), "unchanged": unchanged} | moved

@@ -1,13 +1,14 @@
 """Assess: judge entities by the checks that apply, and move findings where an answer changed.
 
-An entity is judged when it changed, when it is read again after the time until which its answers hold, and when something that
-links to it came or went. An unknown answer moves nothing: a finding stays open, and nothing new is attested. A new failure that rests
+An entity is judged when it changed, when it is seen again after the time until which its answers hold, and when something that
+links to it came or went. If its record is refused, it is judged as it is stored: time turns its answers, but none is attested anew
+for having been given long ago, which only a record that was read can tell. An unknown answer moves nothing: a finding stays open, and nothing new is attested. A new failure that rests
 on links is unknown for as long as those links are being read: it is told when that reading is complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
@@ -22,16 +23,16 @@ from tieline.sdk.checks import Check, Judgement, Related
 from tieline.sdk.entities import KINDS, Entity
 from tieline.sdk.present import Watch
 from tieline.stages.load import Comparison, Outcomes, label_of
-from tieline.stages.transform import Candidate, without_nul
+from tieline.stages.transform import Candidate, Transformed, without_nul
 from tieline.store import entities as entity_store
 from tieline.store import findings as store
 from tieline.store.connections import Connection
 from tieline.store.db import Work
-from tieline.store.entities import StoredEntity
+from tieline.store.entities import Known, StoredEntity
 from tieline.store.findings import Finding
 
 FRESH_FOR = timedelta(days=30)
-"""How long a standing answer counts as evidence before it is attested anew, if it is still seen."""
+"""How long a standing answer counts as evidence before it is attested anew, if its record still says so."""
 
 S = TypeVar("S", "Subject", Candidate)
 
@@ -39,7 +40,10 @@ _EPOCH, _EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC), 86_400
 
 
 class Subject(NamedTuple):
-    """An entity to judge, with its standing outcomes and until when they hold; `expected` is what was found of a new one before."""
+    """An entity to judge, with its standing outcomes and until when they hold; `expected` is what was found of a new one before.
+
+    It `is_read` if its record is at hand, and not only what was stored of it.
+    """
 
     id: UUID
     entity: Entity
@@ -47,6 +51,7 @@ class Subject(NamedTuple):
     judge_at: datetime | None = None
     is_new: bool = False
     expected: Judged | None = None
+    is_read: bool = True
 
 
 class Answer(NamedTuple):
@@ -151,9 +156,17 @@ def subjects_of(compared: Comparison) -> list[Subject]:
     ]
 
 
-async def reassess(work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge) -> Assessed:
-    """Judge the stored entities that links lead to, and store their outcomes; `targets` are (link field, entity)."""
-    wanted = _judged_by_links(targets, judge)
+def refused_and_due(made: Transformed, known: Mapping[UUID, Known], now: datetime) -> set[UUID]:
+    """Entities that are to be judged by now, but of which a page had nothing but records that were refused."""
+    refused = {one.id for one in made.refusals if one.id} - made.candidates.keys() - made.same
+    return {one for one in refused if (at := known[one].judge_at) and at <= now}
+
+
+async def reassess(
+    work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge, *, due: Collection[UUID] = ()
+) -> Assessed:
+    """Judge the stored entities that links lead to or that are due, and store their outcomes; `targets` are (link field, entity)."""
+    wanted = sorted({*_judged_by_links(targets, judge), *due})
     stored = await entity_store.read_present(work, connection_id=judge.connection.id, ids=wanted, limit=len(wanted))
     return await assess_stored(work, stored, judge)
 
@@ -161,7 +174,8 @@ async def reassess(work: Work, targets: Sequence[tuple[str, UUID]], judge: Judge
 async def assess_stored(work: Work, stored: Sequence[StoredEntity], judge: Judge) -> Assessed:
     """Judge stored entities and store the outcomes that moved."""
     subjects = [
-        Subject(to_uuid(one.id, "ent"), read_entity(one.kind, one.data), one.outcomes, one.judge_at) for one in stored
+        Subject(to_uuid(one.id, "ent"), read_entity(one.kind, one.data), one.outcomes, one.judge_at, is_read=False)
+        for one in stored
     ]
     assessed = await assess(work, subjects, judge)
     await keep_outcomes(work, assessed, subjects)
@@ -227,7 +241,7 @@ def _judge_one(subject: Subject, checks: Sequence[Check], links: _Links, judge: 
         if standing is None and not check.may_apply(subject.entity):
             continue
         before = standing[0] if standing else None
-        due = standing is not None and standing[1] <= judge.today - FRESH_FOR.days
+        due = subject.is_read and standing is not None and standing[1] <= judge.today - FRESH_FOR.days
         about: dict[str, Any] = {"now": watch.present, "related": links.to(subject.id, check)}
         if (
             standing and not due and check.answer(subject.entity, **about) == before
@@ -311,7 +325,7 @@ async def _linking(work: Work, targets: Sequence[UUID], kind: str, link: str) ->
     return grouped
 
 
-def _judged_by_links(targets: Sequence[tuple[str, UUID]], judge: Judge) -> list[UUID]:
+def _judged_by_links(targets: Sequence[tuple[str, UUID]], judge: Judge) -> set[UUID]:
     """Of the entities that links lead to, those that some check judges by what links to them."""
     fields = {
         link
@@ -319,7 +333,7 @@ def _judged_by_links(targets: Sequence[tuple[str, UUID]], judge: Judge) -> list[
         if check.provider in {None, judge.connection.provider}
         for _, link in check.related.values()
     }
-    return sorted({target for field, target in targets if field in fields})
+    return {target for field, target in targets if field in fields}
 
 
 def _new_finding(answer: Answer, connection: Connection, now: datetime) -> Finding:
