@@ -69,7 +69,10 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True)
 class _Form:
-    """How the records of a variant are read; `stamp` is what else decides what becomes of one."""
+    """How the records of a variant are read; `stamp` is what else decides what becomes of one.
+
+    The operation is part of it, so that an entity belongs to the one that read it last, and goes when that no longer sees it.
+    """
 
     mapping: CompiledMapping[Any]
     connection: UUID
@@ -176,10 +179,10 @@ def draft(
     all_new: bool = False,
 ) -> list[Draft | Refusal]:
     """Tell what each record of a batch is about, in their order; if `all_new`, they are read and mapped now."""
-    settings = orjson.dumps(options, option=orjson.OPT_SORT_KEYS)
+    whose = operation.operation.id.encode() + orjson.dumps(options, option=orjson.OPT_SORT_KEYS)
     forms = {
         variant: _Form(
-            mapping, connection, {"variant": variant, "options": options}, operation.revisions[variant] + settings
+            mapping, connection, {"variant": variant, "options": options}, operation.revisions[variant] + whose
         )
         for variant, mapping in operation.mappings.items()
     }
