@@ -47,10 +47,11 @@ _VERDICT = (
     "WHEN jsonb_path_exists(outcomes, '$.*[0] ? (@ == \"unknown\")') THEN 'unknown' ELSE 'pass' END"
 )
 
-SAID_BYTES, TEXT_BYTES = 16, 8
+SAID_BYTES, TEXT_BYTES = 16, 16
 """The parts of an entity's hash: of what its record said, whatever order it was said in, and of the text itself.
 
-By the latter a record that has not changed is recognised without being read; by the former one that is only written otherwise.
+By the latter a record that has not changed is recognised without being read; by the former one that is only written otherwise. Both
+are too long for anyone to find two records of their own that hash alike.
 """
 
 # No foreign keys on what pages write in bulk, here, in evidence, findings and the outbox: each would cost a look-up and a row lock
