@@ -38,7 +38,7 @@ def test_what_stops_a_provider_from_loading_is_told_with_its_line(
     file = folder / "provider.py"
     broken = file.read_text(encoding="utf-8").replace(before, after)
     file.write_text(broken, encoding="utf-8")
-    for path in (str(folder), os.path.relpath(folder)):
+    for path in (str(folder), os.path.relpath(folder, commands.folder.parent)):  # where commands are run
         ended = commands("provider", "check", path, "--json")
         line = next(number for number, text in enumerate(broken.splitlines(), 1) if text.startswith(at))
         assert f"provider.py, line {line}: " in ended.error["message"]

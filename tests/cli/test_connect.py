@@ -105,6 +105,13 @@ def test_the_same_account_is_not_connected_twice(tieline: Any, company: Any) -> 
     assert (again.code, again.error["message"]) == (1, "Integration already exists for Sandbox")
 
 
+def test_an_account_whose_id_has_no_end_is_refused(tieline: Any, faulty: Any) -> None:
+    faulty.fault(match="GET /v1/me", body={"account": {"id": "a" * 3_000, "name": "Endless"}, "token": {"scopes": []}})
+    refused = faulty.connect(tieline, "--json")
+    assert (refused.code, refused.error["slug"]) == (1, "unexpected-answer")
+    assert tieline("connections", "--json").json["items"] == []
+
+
 def test_a_private_address_is_refused_unless_the_operator_allows_it(tieline: Any, company: Any) -> None:
     given = ("--option", f"base_url={company.url}", "--credential", "token=-", "--json")
     ended = tieline("connect", "sandbox", *given, stdin=company.token, TIELINE_ALLOW_PRIVATE_ADDRESSES="")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx2
 
 from tieline.catalog import load_catalog
@@ -221,6 +222,13 @@ class Bench:
         async with self.parts.db.work(self.org) as work:
             driver = await work.driver()
             return [dict(row) for row in await driver.fetch(statement)]
+
+
+async def work_as_owner(url: str, statement: str) -> None:
+    """Do by hand what nobody can through Tieline."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
 
 
 @asynccontextmanager

@@ -10,10 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import asyncpg
 import pytest
 from sqlalchemy import func, update
-from tests.flows.bench import Bench
+from tests.flows.bench import Bench, work_as_owner
 
 from tieline.flows.audit import record
 from tieline.flows.diagnosis import (
@@ -46,12 +45,6 @@ async def engine(bench: Bench) -> dict[str, Diagnosis]:
 
 async def by_subject(found: AsyncIterator[Diagnosis]) -> dict[str, Diagnosis]:
     return {one.subject: one async for one in found}
-
-
-async def work_as_owner(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(statement)
-    await connection.close()
 
 
 async def sign_on(bench: Bench, *, ago: timedelta = timedelta()) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -45,6 +46,29 @@ async def test_a_run_that_breaks_off_in_the_middle_closes_nothing(synced: Bench,
     assert 0 < run.records < len(people)
     assert await synced.entities("account") == people
     assert await synced.findings("mfa-enabled", status="open") == open_before
+
+
+async def test_how_runs_end_and_what_becomes_of_their_connection_is_logged(
+    synced: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="tieline")
+    await synced.sync("groups")
+    synced.sandbox.spoil(SECOND_PAGE, status=429, headers={"Retry-After": "60"})
+    await synced.sync("people")
+    synced.sandbox.spoil(r"/v1/", status=401, times=None)
+    await synced.sync("devices")
+    told = [
+        (one.levelname, one.message, one.__dict__.get("status"), one.__dict__.get("error"))
+        for one in caplog.records
+        if one.name in {"tieline.flows.endings", "tieline.flows.states"}
+    ]
+    assert told == [
+        ("INFO", "The run ended", "succeeded", None),
+        ("INFO", "The run waits", None, "rate-limited"),
+        ("INFO", "The run ended", "succeeded", None),
+        ("WARNING", "The run ended", "failed", "credential-rejected"),
+        ("WARNING", "The connection changed its state", "needs_reconnect", "credential-rejected"),
+    ]
 
 
 async def test_the_next_complete_run_makes_up_for_a_partial_one(synced: Bench) -> None:

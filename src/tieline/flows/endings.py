@@ -253,7 +253,9 @@ async def _finish(work: Work, sync: Sync, status: str, error: TielineError | Non
     )
     await announce_run(work, sync.run, status, now=sync.now, error=error.slug if error else None)
     why = {"error": error.slug, "reason": error.message} if error else {}
-    _log.log(logging.INFO if status in _AS_WISHED else logging.WARNING, "The run ended", extra={"status": status, **why})
+    _log.log(
+        logging.INFO if status in _AS_WISHED else logging.WARNING, "The run ended", extra={"status": status, **why}
+    )
     faults.passing("run.ending")
 
 

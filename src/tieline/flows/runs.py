@@ -107,8 +107,8 @@ async def _refuse_unless_held(work: Work, run: Run, schedule: Schedule) -> None:
         raise Conflict(f"The run is {run.status}, not held")
     newest = await runs.list_runs(work, Paging(limit=1), connection_id=run.connection_id, operation=run.operation)
     if newest.items[0].id != run.id or schedule.run_id or schedule.held_by:
-        told = "A newer run of this operation has begun, which knows better what is there"
-        raise Conflict(told, advice="Release that one if it is held; otherwise there is nothing left to release.")
+        advice = "Release that one if it is held too; if it is not, there is nothing left to release."
+        raise Conflict("A newer run of this operation has begun", advice=advice)
 
 
 async def _schedule_of(work: Work, run: Run) -> Schedule:

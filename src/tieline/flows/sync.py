@@ -32,7 +32,7 @@ from tieline.flows.sweep import sweep
 from tieline.ids import to_uuid
 from tieline.log import bind
 from tieline.sdk.context import Checkpoint
-from tieline.sdk.provider import Operation
+from tieline.sdk.provider import Operation, Provider
 from tieline.stages.assess import (
     Answer,
     Judge,
@@ -165,10 +165,19 @@ async def _begin(parts: Parts, hold: Hold) -> Sync | None:
             return None
         if schedule.every != operation.every:  # the provider was upgraded
             await set_default(work, schedule.id, operation.every)
+        await _plan_new(work, connection, provider, now)
         run = await _take_up(work, run, _stamp(connection, operation), now)
         before = await runs.last_finished(work, connection.id, run.operation)
     faults.passing("run.begun")
     return Sync(parts, schedule.hold, schedule, connection, run, provider, operation, is_first=before is None)
+
+
+async def _plan_new(work: Work, connection: Connection, provider: Provider[Any], now: datetime) -> None:
+    """Plan the operations that the provider did not have yet when the account was connected."""
+    planned = {one.operation for one in await schedules.list_schedules(work, connection.id)}
+    new = [(one.id, one.every) for one in provider.operations if one.id not in planned]
+    due = await schedules.create_schedules(work, connection.id, provider.slug, new, now=now, cause="connect")
+    await queue_runs(work, connection, due, cause="connect", now=now)
 
 
 async def _unfinished_run(work: Work, schedule: Schedule, connection: Connection, now: datetime) -> Run:

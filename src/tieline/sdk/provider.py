@@ -20,7 +20,7 @@ from tieline.errors import DeclarationError, Invalid, Unexpected
 from tieline.sdk.auth import Auth
 from tieline.sdk.checks import Check, Predicate, check
 from tieline.sdk.context import Context
-from tieline.sdk.entities import Entity, Severity
+from tieline.sdk.entities import MAX_KEY, Entity, Severity
 from tieline.sdk.limits import RateHeaders
 from tieline.sdk.mapping import Mapping
 from tieline.sdk.paginators import Paginator
@@ -51,6 +51,11 @@ class Identified:
     scopes: frozenset[str] | None = None
     expires_at: datetime | None = None
     remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for an id by which no account can be told from another."""
+        if not 0 < len(self.id) <= MAX_KEY:
+            raise ValueError(f"an account's id has 1 to {MAX_KEY} characters")
 
 
 @dataclass(frozen=True)
