@@ -38,7 +38,7 @@ from tieline.store.credentials import (
     next_version,
     save_credential,
 )
-from tieline.store.db import Db
+from tieline.store.db import Db, is_passing
 from tieline.store.idempotency import ABANDONED_AFTER, KEPT_FOR, Remembered, claim_key, free_key, remember_answer
 from tieline.store.listing import Paging
 from tieline.store.organizations import Organization, create_organization, find_organization, list_organizations
@@ -216,9 +216,26 @@ async def test_a_connection_that_the_server_has_closed_is_replaced_before_it_is_
     for _ in range(2):
         async with db.work(organization.id) as work:
             pids.append((await work.connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+            driver = await work.driver()
         await owner.execute("SELECT pg_terminate_backend($1, 5000)", pids[-1])
+        while not driver.is_closed():
+            await asyncio.sleep(0.01)
     assert pids[0] != pids[1]
     await owner.close()
+    await db.close()
+
+
+async def test_a_connection_between_the_server_s_last_words_and_its_end_fails_in_a_way_that_passes(
+    database_url: str, organization: Organization
+) -> None:
+    db, last_words = Db(database_url, pool_size=1), b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
+    async with db.work(organization.id) as work:
+        driver = await work.driver()
+    driver._protocol.data_received(b"E" + (len(last_words) + 4).to_bytes(4, "big") + last_words)  # type: ignore[attr-defined]
+    with pytest.raises(DBAPIError) as raised:
+        async with db.work(organization.id):
+            pass
+    assert is_passing(raised.value)
     await db.close()
 
 
