@@ -81,6 +81,7 @@ def test_a_run_that_fails_or_reads_only_a_part_is_told_by_the_exit_code_and_a_wa
     failed = tieline("sync", connection, "--wait", "--operation", "people")
     assert failed.code == 3, failed.out + failed.err
     assert "people: failed" in failed.err
+    assert "{" not in failed.err, "a person at the terminal is told in words"
     faulty.fault(match="/v1/groups/[^/]+/members", skip=30, html=True, times=None)
     partial = tieline("sync", connection, "--wait", "--operation", "memberships", "--json")
     assert partial.code == 3

@@ -100,6 +100,7 @@ async def _request(
 async def _wait(here: Opened, runs: Sequence[Run], names: dict[str, str], patience: timedelta) -> Outcome:
     from tieline.cli.progress import make_display, watch, working
 
+    here.session.start_log("error")  # how runs end is shown
     display = make_display(names, err=here.session.json)
     async with working(here.tieline):
         return await watch(here.parts, here.org.id, runs, display, patience=patience)
