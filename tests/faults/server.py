@@ -58,6 +58,7 @@ def start(listener: socket.socket | None, said: Path, environment: dict[str, str
     """Start a `tieline` command; with a listener, handed over."""
     forking = get_context("forkserver")
     forking.set_forkserver_preload(PRELOAD)
+    said.unlink(missing_ok=True)  # what one before it has said
     process = forking.Process(target=carry_out, args=(listener, str(said), environment, arguments), daemon=True)
     process.start()
     return Serving(process, said)
