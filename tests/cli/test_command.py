@@ -26,6 +26,11 @@ def test_help_imports_nothing_heavy_and_tells_the_exit_codes() -> None:
     assert "75  patience ran out" in ended.stdout
 
 
+def test_what_ends_the_process_by_itself_is_not_taken_for_a_reader_who_left() -> None:
+    ending = _LAZY.replace("read_settings=None", "read_settings=lambda **_: sys.exit(7)")
+    assert subprocess.run([sys.executable, "-c", ending, "settings"], capture_output=True, check=False).returncode == 7
+
+
 def test_the_module_and_the_script_are_the_same_command(environment: dict[str, str]) -> None:
     script = Path(sys.executable).with_name("tieline")
     for command in ([sys.executable, "-m", "tieline"], [str(script)]):

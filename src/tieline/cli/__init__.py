@@ -29,7 +29,7 @@ def run(
     """Carry out the command line and exit with one of the codes of `exits`; no traceback reaches the user."""
     from tieline.cli.group import root
 
-    session = Session(read_settings, describe_settings, running, reaching)
+    session, stdout = Session(read_settings, describe_settings, running, reaching), sys.stdout
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a name may not fit the terminal's encoding
     try:
@@ -37,7 +37,9 @@ def run(
         with acting_as(f"cli:{_account()}"):
             code = root.main(prog_name="tieline", obj=session, standalone_mode=False)
         sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # whoever read our output has left; click makes the latter of it
+    except (BrokenPipeError, SystemExit) as error:
+        if not _has_reader_left(error, stdout):
+            raise
         sys.stderr.close()  # the interpreter must not complain at the end
         code = exits.FINE
     except Exception as error:
@@ -47,6 +49,11 @@ def run(
     except KeyboardInterrupt:
         code = exits.INTERRUPTED
     sys.exit(code or exits.FINE)
+
+
+def _has_reader_left(error: BaseException, stdout: Any) -> bool:
+    """Whether whoever read our output has left; of that rich makes an end of the process, and click another with a stdout of its own."""
+    return sys.stdout is not stdout or any(isinstance(one, BrokenPipeError) for one in (error, error.__context__))
 
 
 def _account() -> str:

@@ -160,15 +160,12 @@ async def diff(here: Opened, entity: str, since: datetime | None, until: datetim
     from tieline.flows.history import compare_times, difference_row
 
     async with here.work() as work:
-        row = difference_row(await compare_times(work, entity, since, until, now=here.parts.clock.now()))
+        found = await compare_times(work, entity, since, until, now=here.parts.clock.now())
+    row = difference_row(found)
     if here.session.json:
         show_json(row)
         return
-    before, after = _presence(row["before"]), _presence(row["after"])
+    before, after = found.presence
     if before != after:
         say(f"{before} then, {after} later")
     show_listing({"items": row["changes"], "next": None}, _CHANGE_COLUMNS, json=False, none="No field differs.")
-
-
-def _presence(row: Mapping[str, Any] | None) -> str:
-    return "not read yet" if row is None else "gone" if row["removed_at"] else "there"

@@ -12,7 +12,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 class When(click.ParamType[datetime]):
-    """`2026-01-31`, `2026-01-31T12:00`, or `90d`: in so long, or so long ago; without a zone it is UTC."""
+    """`2027-01-31`, `2027-01-31T12:00`, or `90d`: in so long, or so long ago; without a zone it is UTC."""
 
     name = "when"
 
@@ -29,7 +29,7 @@ class When(click.ParamType[datetime]):
             moment = datetime.fromisoformat(value)
             return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         except (ValueError, OverflowError):  # in UTC it may be beyond the year 9999
-            self.fail("give a date such as 2026-01-31, a time such as 2026-01-31T12:00, or 30d", param, ctx)
+            self.fail("give a date as YYYY-MM-DD, a time as YYYY-MM-DDTHH:MM, or 30d", param, ctx)
 
 
 LATER = When(ago=False)

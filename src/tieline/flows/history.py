@@ -66,6 +66,15 @@ class Difference:
     after: PastEntity | None
     changes: list[Change]
 
+    @property
+    def presence(self) -> tuple[str, str]:
+        """Whether it was `there`, `gone` or `not read yet`, at each of the two."""
+        before, after = (
+            "not read yet" if one is None else "gone" if one.entity.removed_at else "there"
+            for one in (self.before, self.after)
+        )
+        return before, after
+
 
 async def see_past(work: Work, entity_id: str, at: datetime, *, now: datetime) -> PastEntity:
     """An entity as it was. Raises `NotFound` if it had not been read by then, `NotKept` if what it was is gone."""

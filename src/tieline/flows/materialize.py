@@ -1,8 +1,8 @@
 """Materialize: judge what is stored anew, so that findings and evidence agree with the checks and the time as they are now.
 
 Nothing is read from a provider. Each batch of an operation's entities is one transaction, as a run's pages are: it attests once, so
-that what connections write of the same controls is written in one order. Where no answer changed and none is due to be attested
-again nothing is written.
+that what connections write of the same controls is written in one order. Where no answer changed nothing is written: what was not
+read is not attested anew.
 """
 
 from __future__ import annotations
@@ -77,8 +77,7 @@ async def _restate(parts: Parts, connection: Connection) -> None:
     """Let findings say what their checks say now: a new release may word or weigh one otherwise."""
     async with parts.db.work(connection.org_id) as work:
         await lock_connection(work, connection.id)
-        for check in parts.catalog.checks:
-            await restate(work, connection.id, check.id, title=check.title, severity=check.severity)
+        await restate(work, connection.id, [(one.id, one.title, one.severity) for one in parts.catalog.checks])
 
 
 async def _operations(parts: Parts, connection: Connection) -> list[str]:

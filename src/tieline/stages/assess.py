@@ -2,8 +2,9 @@
 
 An entity is judged when it changed, when it is seen again after the time until which its answers hold, and when something that
 links to it came or went. If its record is refused, it is judged as it is stored: time turns its answers, but none is attested anew
-for having been given long ago, which only a record that was read can tell. An unknown answer moves nothing: a finding stays open, and nothing new is attested. A new failure that rests
-on links is unknown for as long as those links are being read: it is told when that reading is complete.
+for having been given long ago, which only a record that was read can tell. An unknown answer moves nothing: a finding stays open, and
+nothing new is attested. A new failure that rests on links is unknown for as long as those links are being read: it is told when that
+reading is complete.
 """
 
 from __future__ import annotations

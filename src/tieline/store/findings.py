@@ -168,12 +168,19 @@ async def rename_subjects(work: Work, names: Mapping[UUID, str]) -> None:
         )  # fmt: skip
 
 
-async def restate(work: Work, connection_id: str, check_id: str, *, title: str, severity: str) -> None:
-    """Let a connection's findings of a check that are not resolved say what the check says now."""
-    theirs = (findings.c.connection_id == connection_id) & (findings.c.check_id == check_id)
-    other = (findings.c.title != title) | (findings.c.severity != severity)
-    query = update(findings).where(theirs, other, findings.c.status != "resolved", findings.c.org_id == work.org_id)
-    await work.connection.execute(query.values(title=title, severity=severity))
+async def restate(work: Work, connection_id: str, checks: Sequence[tuple[str, str, str]]) -> None:
+    """Let a connection's findings that are not resolved say what their checks say now: (id, title, severity)."""
+    if not checks:
+        return
+    driver = await work.driver()
+    await driver.execute(
+        """UPDATE findings SET title = now.title, severity = now.severity
+             FROM unnest($1::text[], $2::text[], $3::text[]) AS now(check_id, title, severity)
+            WHERE findings.check_id = now.check_id AND connection_id = $4 AND org_id = $5 AND status <> 'resolved'
+              AND (findings.title, findings.severity) <> (now.title, now.severity)""",
+        *(list(column) for column in zip(*checks, strict=True)),
+        to_uuid(connection_id, "conn"), to_uuid(work.org_id, "org"),
+    )  # fmt: skip
 
 
 async def add_events(

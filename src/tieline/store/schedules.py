@@ -306,8 +306,9 @@ async def release(
 ) -> None:
     """End the hold, in the transaction of the last page; raises `HoldLost`.
 
-    `attempt` says how often it failed by now, if that changes. `done` says that the run is over: if a trigger came meanwhile the schedule is due now, else at `next_run_at`. A run that
-    is not over waits until `next_run_at` and is then continued as `run_id`.
+    `attempt` says how often it failed by now, if that changes. `done` says that the run is over: if a trigger came
+    meanwhile the schedule is due now, else at `next_run_at`. A run that is not over waits until `next_run_at` and is then
+    continued as `run_id`.
     """
     values: dict[str, Any] = {"run_id": run_id, "last_error": error, "next_run_at": next_run_at}
     values |= {"cancel_requested": False} | ({} if attempt is None else {"attempt": attempt})

@@ -112,8 +112,7 @@ async def _compare_times(
 
 def _presence(found: Difference) -> list[Line]:
     """Whether it was there at all, where that differs."""
-    sides = (found.before, found.after)
-    before, after = ("not read yet" if one is None else "gone" if one.entity.removed_at else "there" for one in sides)
+    before, after = found.presence
     sign = "+" if after == "there" else "-" if before == "there" else "~"
     return [Line(sign, _SIGNS[sign], "presence", before, after)] if before != after else []
 
